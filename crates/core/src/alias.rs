@@ -1,0 +1,205 @@
+//! Aliases: "coder" stands for a list of models, in order; an alias hides a model of its name.
+
+use crate::model;
+use serde::{Deserialize, Serialize};
+
+/// One alias as configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct Alias {
+    /// The name clients ask for; `*` matches any run of characters (`claude-*`).
+    pub name: String,
+    /// Models in order of preference; `model@node` pins one to a node, and an entry may be another alias.
+    pub models: Vec<String>,
+}
+
+/// One model that a name stands for, perhaps pinned to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The model.
+    pub model: &'a str,
+    /// The only node that may answer.
+    pub node: Option<&'a str>,
+}
+
+/// Finds the alias that `name` means: an exact name first, then the wildcard with the most literal characters,
+/// then the one written first.
+#[must_use]
+pub fn find<'a>(aliases: &'a [Alias], name: &str) -> Option<&'a Alias> {
+    let exact = aliases.iter().find(|alias| !is_wildcard(&alias.name) && model::key(&alias.name) == model::key(name));
+    exact.or_else(|| {
+        let fitting = aliases.iter().filter(|alias| is_wildcard(&alias.name) && matches(&alias.name, name));
+        // `max_by_key` takes the last of equals: reversed, the first written wins.
+        fitting.rev().max_by_key(|alias| alias.name.bytes().filter(|&b| b != b'*').count())
+    })
+}
+
+/// The models that `name` stands for, in order: itself when no alias has that name.
+///
+/// `model@node` in `name` pins every model of an alias that is not pinned already.
+#[must_use]
+pub fn resolve<'a>(aliases: &'a [Alias], name: &'a str) -> Vec<Target<'a>> {
+    let mut targets = Vec::with_capacity(2);
+    collect(aliases, name, None, 0, &mut targets);
+    targets
+}
+
+/// Longest chain of aliases that is followed. The configuration refuses cycles; this bounds what a wildcard could hide.
+const DEPTH: usize = 16;
+
+fn collect<'a>(aliases: &'a [Alias], name: &'a str, pin: Option<&'a str>, depth: usize, out: &mut Vec<Target<'a>>) {
+    let (bare, own_pin) = model::split_pin(name);
+    let node = own_pin.or(pin);
+    match find(aliases, bare) {
+        // An entry that is pinned inside an alias is always a real model: `qwen = ["qwen@nas"]` is a useful alias.
+        Some(alias) if depth < DEPTH && (depth == 0 || own_pin.is_none()) => {
+            for entry in &alias.models {
+                collect(aliases, entry, node, depth + 1, out);
+            }
+        }
+        _ => {
+            let target = Target { model: bare, node };
+            if !out.contains(&target) {
+                out.push(target);
+            }
+        }
+    }
+}
+
+/// The names along a cycle of aliases, if there is one: `["a", "b", "a"]`.
+#[must_use]
+pub fn find_cycle(aliases: &[Alias]) -> Option<Vec<String>> {
+    fn walk(aliases: &[Alias], alias: &Alias, path: &mut Vec<String>) -> bool {
+        let closed = path.contains(&alias.name);
+        path.push(alias.name.clone());
+        if closed {
+            return true;
+        }
+        for entry in &alias.models {
+            if let (bare, None) = model::split_pin(entry)
+                && let Some(next) = find(aliases, bare)
+                && walk(aliases, next, path)
+            {
+                return true;
+            }
+        }
+        path.pop();
+        false
+    }
+    aliases.iter().find_map(|alias| {
+        let mut path = Vec::new();
+        if !walk(aliases, alias, &mut path) {
+            return None;
+        }
+        // Only the cycle itself, not the way into it.
+        let start = path.iter().position(|name| Some(name) == path.last()).unwrap_or(0);
+        Some(path.split_off(start))
+    })
+}
+
+/// Does the name contain a wildcard?
+#[must_use]
+pub fn is_wildcard(name: &str) -> bool {
+    name.contains('*')
+}
+
+/// Does `pattern` match the whole of `text`? `*` matches any run of characters, also none.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    // Where to resume after the last star: greedy matching needs to step back to the last one only.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            star = Some((p, t));
+            p += 1;
+        } else if pattern.get(p) == Some(&text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((star_p, star_t)) = star {
+            p = star_p + 1;
+            t = star_t + 1;
+            star = Some((star_p, t));
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|&b| b == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn alias(name: &str, models: &[&str]) -> Alias {
+        Alias { name: name.into(), models: models.iter().map(|&m| m.into()).collect() }
+    }
+
+    fn names<'a>(targets: &[Target<'a>]) -> Vec<(&'a str, Option<&'a str>)> {
+        targets.iter().map(|t| (t.model, t.node)).collect()
+    }
+
+    #[test]
+    fn an_alias_gives_its_models_in_order_and_keeps_pins() {
+        let aliases = [alias("coder", &["qwen3-coder:30b", "llama3.2:3b@nas"])];
+        assert_eq!(
+            names(&resolve(&aliases, "coder")),
+            [("qwen3-coder:30b", None), ("llama3.2:3b", Some("nas"))]
+        );
+        assert_eq!(names(&resolve(&aliases, "coder:latest")).len(), 2);
+        assert_eq!(
+            names(&resolve(&aliases, "coder@gpu")),
+            [("qwen3-coder:30b", Some("gpu")), ("llama3.2:3b", Some("nas"))]
+        );
+        assert_eq!(names(&resolve(&aliases, "other")), [("other", None)]);
+    }
+
+    #[test]
+    fn aliases_may_name_aliases_and_wildcards_catch_the_rest() {
+        let aliases = [alias("claude-*", &["coder"]), alias("claude-haiku*", &["micro"]), alias("coder", &["a", "b"])];
+        assert_eq!(names(&resolve(&aliases, "claude-opus-5")), [("a", None), ("b", None)]);
+        assert_eq!(names(&resolve(&aliases, "claude-haiku-5")), [("micro", None)]);
+    }
+
+    #[test]
+    fn an_alias_may_pin_the_model_of_its_own_name() {
+        let aliases = [alias("qwen", &["qwen@nas"])];
+        assert_eq!(names(&resolve(&aliases, "qwen")), [("qwen", Some("nas"))]);
+        assert_eq!(find_cycle(&aliases), None);
+    }
+
+    #[test]
+    fn cycles_are_found_and_only_the_cycle_is_named() {
+        let aliases = [alias("x", &["a"]), alias("a", &["m", "b"]), alias("b", &["a"])];
+        assert_eq!(find_cycle(&aliases), Some(vec!["a".into(), "b".into(), "a".into()]));
+        assert_eq!(find_cycle(&[alias("self", &["self"])]), Some(vec!["self".into(), "self".into()]));
+        assert_eq!(find_cycle(&[alias("a", &["b"]), alias("c", &["b"])]), None);
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, text, fits) in [
+            ("claude-*", "claude-3", true),
+            ("claude-*", "claude-", true),
+            ("claude-*", "claud", false),
+            ("*", "", true),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "a1b2b3", false),
+            ("**x", "yx", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} on {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn resolving_always_ends(entries in prop::collection::vec(("[ab*]{1,3}", prop::collection::vec("[ab]{1,3}", 0..3)), 0..5), name in "[ab]{1,4}") {
+            let aliases: Vec<Alias> = entries.into_iter().map(|(name, models)| Alias { name, models }).collect();
+            if find_cycle(&aliases).is_none() {
+                prop_assert!(!resolve(&aliases, &name).is_empty() || aliases.iter().any(|a| a.models.is_empty()));
+            }
+        }
+    }
+}

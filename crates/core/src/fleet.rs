@@ -1,0 +1,90 @@
+//! The fleet: all that routing needs to know, as one immutable value.
+
+use crate::{
+    alias::Alias,
+    catalogue::Catalogue,
+    config::NodeConfig,
+    model::Model,
+    node::{Engine, State},
+    operation::Dialects,
+};
+use std::sync::Arc;
+
+/// A node's identity while this gateway runs; it outlives a change of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+/// One node as routing sees it.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its identity while this gateway runs.
+    pub id: NodeId,
+    /// What its owner wrote.
+    pub config: Arc<NodeConfig>,
+    /// The engine that answers there; what the owner wrote, else what was found out.
+    pub engine: Option<Engine>,
+    /// The engine's version as it tells it.
+    pub version: Option<String>,
+    /// What it speaks natively.
+    pub dialects: Dialects,
+    /// What we believe of it.
+    pub state: State,
+    /// Since when, milliseconds since 1970.
+    pub since_ms: u64,
+    /// Why it is in this state, when it is not simply up.
+    pub why: Option<String>,
+    /// A request could not connect since the last good probe.
+    pub suspect: bool,
+    /// Generations it takes at once, as it tells itself (llama.cpp).
+    pub told_slots: Option<u32>,
+    /// Its models as last seen; kept while it is away, so that we can say where a model is.
+    pub models: Arc<[Model]>,
+    /// Video memory in bytes: as written, else the largest amount seen in use without spill.
+    pub vram_bytes: Option<u64>,
+    /// Round-trip time of the last good probe, milliseconds.
+    pub probe_ms: Option<u32>,
+}
+
+impl Node {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Generations per loaded model that are sent there at once.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        let default = || self.engine.map_or(1, Engine::default_slots);
+        self.config.max_concurrent.or(self.told_slots).unwrap_or_else(default).max(1)
+    }
+}
+
+/// The fleet at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    /// Grows with every change.
+    pub seq: u64,
+    /// The nodes in the order of the configuration.
+    pub nodes: Vec<Node>,
+    /// Who offers what, of the nodes that take requests.
+    pub catalogue: Catalogue,
+    /// The aliases in the order of the configuration.
+    pub aliases: Arc<[Alias]>,
+    /// Where the configuration was read from, for messages.
+    pub config_path: Option<String>,
+}
+
+impl Fleet {
+    /// The node of that name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name() == name)
+    }
+
+    /// The node of that identity.
+    #[must_use]
+    pub fn by_id(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+}

@@ -1,0 +1,19 @@
+//! What Lamplighter knows and how it decides.
+//!
+//! Pure: no I/O, no clock, no async, no JSON. Events and the time come in as arguments, decisions go out as values,
+//! so every rule here is tested without a network and without waiting.
+
+pub mod alias;
+pub mod catalogue;
+pub mod config;
+pub mod fleet;
+pub mod health;
+pub mod model;
+pub mod node;
+pub mod node_url;
+pub mod operation;
+pub mod refusal;
+pub mod room;
+pub mod route;
+pub mod snapshot;
+pub mod view;
