@@ -1,18 +1,28 @@
 //! The one door for people and CI: `cargo xtask run`, `test` and `tools`.
 
-#![allow(dead_code)]
 mod child;
+mod launch;
+mod packages;
+mod pages;
 mod steps;
 mod suite;
 mod tally;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-cargo xtask test [--yes] [--quick]    everything CI runs: packages, format, lints, builds, tests
-    --yes      install missing system packages without asking
-    --quick    only what needs neither a desktop, Node nor real engines";
+cargo xtask run [--yes] [--demo] [-- ARGS]
+    builds the app and starts it with ARGS; without a display, the gateway alone
+    --demo     with a fleet of pretend machines
+cargo xtask test [--yes] [--quick]
+    everything CI runs: packages, format, pages, lints, builds, tools, tests
+    --quick    only what needs no desktop and no Node, with the tools that are there already
+cargo xtask tools
+    what the tests need besides: a real llama-server, tiny models, official clients
+
+--yes: install missing system packages without asking";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,23 +36,47 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(args: &[String]) -> Result<(), String> {
-    let flags = |known: &[&str]| match args[1..].iter().find(|a| !known.contains(&a.as_str())) {
-        Some(unknown) => Err(format!("unknown argument `{unknown}`\n\n{USAGE}")),
-        None => Ok(()),
+    let Some((command, rest)) = args.split_first() else {
+        return Err(format!("no command\n\n{USAGE}"));
     };
-    let has = |flag: &str| args.iter().any(|a| a == flag);
-    match args.first().map(String::as_str) {
-        Some("test") => {
-            flags(&["--yes", "--quick"])?;
-            suite::test(&root(), has("--yes"), has("--quick"))
+    let (own, passed_on) = match rest.iter().position(|a| a == "--") {
+        Some(at) => (&rest[..at], &rest[at + 1..]),
+        None => (rest, &[][..]),
+    };
+    let known: &[&str] = match command.as_str() {
+        "run" => &["--yes", "--demo"],
+        "test" => &["--yes", "--quick"],
+        _ => &[],
+    };
+    if let Some(unknown) = own.iter().find(|a| !known.contains(&a.as_str())) {
+        return Err(format!("unknown argument `{unknown}`\n\n{USAGE}"));
+    }
+    let has = |flag: &str| own.iter().any(|a| a == flag);
+    match command.as_str() {
+        "run" => {
+            let demo = has("--demo").then(|| "--demo".to_owned());
+            let app: Vec<String> = demo.into_iter().chain(passed_on.iter().cloned()).collect();
+            launch::run(&root(), has("--yes"), &app)
         }
-        Some("help" | "--help" | "-h") => {
+        "test" => suite::test(&root(), has("--yes"), has("--quick")),
+        "tools" => {
+            let tools = tools::prepare(&root())?;
+            for (name, place) in tools.environment() {
+                println!("{name}={}", place.display());
+            }
+            Ok(())
+        }
+        "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())
         }
-        Some(other) => Err(format!("unknown command `{other}`\n\n{USAGE}")),
-        None => Err(format!("no command\n\n{USAGE}")),
+        other => Err(format!("unknown command `{other}`\n\n{USAGE}")),
     }
+}
+
+/// True in CI: no questions there, and nothing may be skipped.
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|v| !v.is_empty() && v != "false" && v != "0")
 }
 
 /// The workspace folder: the parent of this crate's own folder.

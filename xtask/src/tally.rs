@@ -16,10 +16,15 @@ impl Tally {
             let Some(one) = cargo_line(plain.trim()).or_else(|| vitest_line(plain.trim())) else {
                 continue;
             };
-            self.passed += one.passed;
-            self.failed += one.failed;
-            self.skipped += one.skipped;
+            self.add(one);
         }
+    }
+
+    /// Adds another runner's counts.
+    pub fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
     }
 
     /// Tests that returned early for a reason: their runner counted them as passed.
