@@ -26,7 +26,8 @@ pub struct Target<'a> {
 /// then the one written first.
 #[must_use]
 pub fn find<'a>(aliases: &'a [Alias], name: &str) -> Option<&'a Alias> {
-    let exact = aliases.iter().find(|alias| !is_wildcard(&alias.name) && model::key(&alias.name) == model::key(name));
+    let exact =
+        aliases.iter().find(|alias| !is_wildcard(&alias.name) && model::key(&alias.name) == model::key(name));
     exact.or_else(|| {
         let fitting = aliases.iter().filter(|alias| is_wildcard(&alias.name) && matches(&alias.name, name));
         // `max_by_key` takes the last of equals: reversed, the first written wins.
@@ -47,7 +48,13 @@ pub fn resolve<'a>(aliases: &'a [Alias], name: &'a str) -> Vec<Target<'a>> {
 /// Longest chain of aliases that is followed. The configuration refuses cycles; this bounds what a wildcard could hide.
 const DEPTH: usize = 16;
 
-fn collect<'a>(aliases: &'a [Alias], name: &'a str, pin: Option<&'a str>, depth: usize, out: &mut Vec<Target<'a>>) {
+fn collect<'a>(
+    aliases: &'a [Alias],
+    name: &'a str,
+    pin: Option<&'a str>,
+    depth: usize,
+    out: &mut Vec<Target<'a>>,
+) {
     let (bare, own_pin) = model::split_pin(name);
     let node = own_pin.or(pin);
     match find(aliases, bare) {
@@ -158,7 +165,8 @@ mod tests {
 
     #[test]
     fn aliases_may_name_aliases_and_wildcards_catch_the_rest() {
-        let aliases = [alias("claude-*", &["coder"]), alias("claude-haiku*", &["micro"]), alias("coder", &["a", "b"])];
+        let aliases =
+            [alias("claude-*", &["coder"]), alias("claude-haiku*", &["micro"]), alias("coder", &["a", "b"])];
         assert_eq!(names(&resolve(&aliases, "claude-opus-5")), [("a", None), ("b", None)]);
         assert_eq!(names(&resolve(&aliases, "claude-haiku-5")), [("micro", None)]);
     }

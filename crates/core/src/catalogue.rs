@@ -39,10 +39,11 @@ impl Catalogue {
         for (node_at, node) in nodes.iter().enumerate().filter(|(_, node)| node.state.takes_requests()) {
             for (model_at, listed) in node.models.iter().enumerate() {
                 let key = model::key(&listed.name);
-                let entry = catalogue
-                    .entries
-                    .entry(key.to_owned())
-                    .or_insert_with(|| Entry { name: listed.name.clone(), offers: Vec::new(), drift: false });
+                let entry = catalogue.entries.entry(key.to_owned()).or_insert_with(|| Entry {
+                    name: listed.name.clone(),
+                    offers: Vec::new(),
+                    drift: false,
+                });
                 if entry.offers.iter().any(|offer| offer.node == node_at) {
                     continue; // a node that lists a name twice offers it once
                 }
@@ -52,7 +53,10 @@ impl Catalogue {
                 });
                 entry.offers.push(Offer { node: node_at, model: model_at });
                 for alias in &listed.aliases {
-                    catalogue.other_names.entry(model::key(alias).to_owned()).or_insert_with(|| key.to_owned());
+                    catalogue
+                        .other_names
+                        .entry(model::key(alias).to_owned())
+                        .or_insert_with(|| key.to_owned());
                 }
             }
         }
@@ -73,7 +77,9 @@ impl Catalogue {
 
     /// Every model that some node serves in `dialect`.
     pub fn in_dialect<'a>(&'a self, nodes: &'a [Node], dialect: Dialect) -> impl Iterator<Item = &'a Entry> {
-        self.entries.values().filter(move |entry| entry.offers.iter().any(|offer| nodes[offer.node].dialects.speaks(dialect)))
+        self.entries
+            .values()
+            .filter(move |entry| entry.offers.iter().any(|offer| nodes[offer.node].dialects.speaks(dialect)))
     }
 
     /// How many models there are.

@@ -37,7 +37,12 @@ pub const DEFAULT_LISTEN: [&str; 2] = ["127.0.0.1:11400", "[::1]:11400"];
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: DEFAULT_LISTEN.map(String::from).to_vec(), allowed_hosts: vec![], allowed_origins: vec![], key: None }
+        Self {
+            listen: DEFAULT_LISTEN.map(String::from).to_vec(),
+            allowed_hosts: vec![],
+            allowed_origins: vec![],
+            key: None,
+        }
     }
 }
 
@@ -152,14 +157,23 @@ fn check_nodes(config: &Config, complaints: &mut Vec<Complaint>) {
             complaints.push(error(at("node", i, "name"), message));
         }
         if config.nodes[..i].iter().any(|other| other.name == node.name) {
-            complaints.push(error(at("node", i, "name"), format!("there is another node called {:?}: names must be unique", node.name)));
+            complaints.push(error(
+                at("node", i, "name"),
+                format!("there is another node called {:?}: names must be unique", node.name),
+            ));
         }
         if let Some(other) = config.nodes[..i].iter().find(|other| other.url.same_server(&node.url)) {
-            let message = format!("{} is the same server as node {:?}: it counts once, under that name", node.url, other.name);
+            let message = format!(
+                "{} is the same server as node {:?}: it counts once, under that name",
+                node.url, other.name
+            );
             complaints.push(warning(at("node", i, "url"), message));
         }
         if node.max_concurrent == Some(0) {
-            complaints.push(error(at("node", i, "max_concurrent"), "0 would send this node nothing: leave the line out, or write 1 or more".into()));
+            complaints.push(error(
+                at("node", i, "max_concurrent"),
+                "0 would send this node nothing: leave the line out, or write 1 or more".into(),
+            ));
         }
     }
 }
@@ -167,29 +181,47 @@ fn check_nodes(config: &Config, complaints: &mut Vec<Complaint>) {
 fn check_aliases(config: &Config, complaints: &mut Vec<Complaint>) {
     for (i, alias) in config.aliases.iter().enumerate() {
         if alias.name.is_empty() || alias.name.contains('@') {
-            complaints.push(error(at("alias", i, "name"), format!("{:?} cannot be an alias's name: it must not be empty or contain @", alias.name)));
+            complaints.push(error(
+                at("alias", i, "name"),
+                format!("{:?} cannot be an alias's name: it must not be empty or contain @", alias.name),
+            ));
         }
         if config.aliases[..i].iter().any(|other| model::key(&other.name) == model::key(&alias.name)) {
-            complaints.push(error(at("alias", i, "name"), format!("there is another alias called {:?}", alias.name)));
+            complaints.push(error(
+                at("alias", i, "name"),
+                format!("there is another alias called {:?}", alias.name),
+            ));
         }
         if alias.models.is_empty() {
-            complaints.push(error(at("alias", i, "models"), format!("alias {:?} stands for no model: name at least one", alias.name)));
+            complaints.push(error(
+                at("alias", i, "models"),
+                format!("alias {:?} stands for no model: name at least one", alias.name),
+            ));
         }
         for (j, entry) in alias.models.iter().enumerate() {
             let mut path = at("alias", i, "models");
             path.push(Step::Index(j));
             if alias::is_wildcard(entry) {
-                complaints.push(error(path, format!("{entry:?}: a wildcard can be an alias's name, not one of its models")));
+                complaints.push(error(
+                    path,
+                    format!("{entry:?}: a wildcard can be an alias's name, not one of its models"),
+                ));
             } else if let (_, Some(node)) = model::split_pin(entry)
                 && !config.nodes.iter().any(|n| n.name == node)
             {
-                complaints.push(error(path, format!("{entry:?} is pinned to {node:?}, and there is no node of that name")));
+                complaints.push(error(
+                    path,
+                    format!("{entry:?} is pinned to {node:?}, and there is no node of that name"),
+                ));
             }
         }
     }
     if let Some(cycle) = alias::find_cycle(&config.aliases) {
         let first = config.aliases.iter().position(|a| Some(&a.name) == cycle.first()).unwrap_or(0);
-        complaints.push(error(at("alias", first, "models"), format!("these aliases lead in a circle: {}", cycle.join(" → "))));
+        complaints.push(error(
+            at("alias", first, "models"),
+            format!("these aliases lead in a circle: {}", cycle.join(" → ")),
+        ));
     }
 }
 

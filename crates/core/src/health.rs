@@ -68,7 +68,11 @@ impl Health {
             Report::Loading => {
                 self.reset_counts();
                 self.suspect = false;
-                self.enter(State::Waking(Stage::Loading), Some("the engine is loading its model".into()), now_ms);
+                self.enter(
+                    State::Waking(Stage::Loading),
+                    Some("the engine is loading its model".into()),
+                    now_ms,
+                );
             }
             Report::Refused(why) => {
                 self.reset_counts();

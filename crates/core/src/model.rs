@@ -122,7 +122,8 @@ impl Model {
     /// Known to make embeddings only: such a model is never offered for chat.
     #[must_use]
     pub fn embeds_only(&self) -> bool {
-        self.capabilities.contains(&Capability::Embedding) && !self.capabilities.contains(&Capability::Completion)
+        self.capabilities.contains(&Capability::Embedding)
+            && !self.capabilities.contains(&Capability::Completion)
     }
 
     /// Does the node answer to `name` (with or without `:latest`) for this model?

@@ -154,5 +154,6 @@ impl State {
 /// Is `name` a valid node name: `[a-z0-9-]{1,40}`?
 #[must_use]
 pub fn is_node_name(name: &str) -> bool {
-    (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    (1..=40).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }

@@ -172,8 +172,16 @@ fn split_host_port(authority: &str) -> Result<(String, Option<u16>), String> {
 }
 
 /// What people paste after the host: the base URL of one dialect, or the route they had at hand.
-const KNOWN_TAILS: [&str; 8] =
-    ["/v1/chat/completions", "/v1/messages", "/v1/models", "/api/tags", "/api/chat", "/api/generate", "/api/version", "/v1"];
+const KNOWN_TAILS: [&str; 8] = [
+    "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/models",
+    "/api/tags",
+    "/api/chat",
+    "/api/generate",
+    "/api/version",
+    "/v1",
+];
 
 fn base_path(path: &str) -> String {
     let path = path.trim_end_matches('/');
@@ -216,7 +224,19 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused_with_a_reason() {
-        for typed in ["", "ftp://nas", "http://user:pw@nas", "nas:99999", "nas:0", "[fd00::1", "na s", "http://a\\b", "nas/../x", "nas?x=1", "http://"] {
+        for typed in [
+            "",
+            "ftp://nas",
+            "http://user:pw@nas",
+            "nas:99999",
+            "nas:0",
+            "[fd00::1",
+            "na s",
+            "http://a\\b",
+            "nas/../x",
+            "nas?x=1",
+            "http://",
+        ] {
             let why = NodeUrl::parse(typed).unwrap_err();
             assert!(!why.is_empty() && !why.contains("pw"), "{typed}: {why}");
         }

@@ -108,9 +108,11 @@ impl Operation {
             Self::ChatCompletions | Self::Completions | Self::Embeddings => Dialect::Openai,
             Self::Responses => Dialect::Responses,
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
-            Self::OllamaChat | Self::OllamaGenerate | Self::OllamaEmbed | Self::OllamaEmbeddings | Self::OllamaShow => {
-                Dialect::Ollama
-            }
+            Self::OllamaChat
+            | Self::OllamaGenerate
+            | Self::OllamaEmbed
+            | Self::OllamaEmbeddings
+            | Self::OllamaShow => Dialect::Ollama,
         }
     }
 

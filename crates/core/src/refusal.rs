@@ -237,11 +237,17 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::HostNotAllowed { .. } => "Add the name to `allowed_hosts` in [server]; requests under it then need `key`.".into(),
+            Self::HostNotAllowed { .. } => {
+                "Add the name to `allowed_hosts` in [server]; requests under it then need `key`.".into()
+            }
             Self::OriginNotAllowed { .. } => "Add the page's origin to `allowed_origins` in [server].".into(),
-            Self::KeyNeeded => "Send the `key` of [server] as `Authorization: Bearer …` or `x-api-key`.".into(),
+            Self::KeyNeeded => {
+                "Send the `key` of [server] as `Authorization: Bearer …` or `x-api-key`.".into()
+            }
             Self::ModelUnknown { .. } => "`lamplighter models` lists what can be reached.".into(),
-            Self::ModelAway { .. } | Self::PinFailed { .. } | Self::AllFailed { .. } => "`lamplighter status` shows every machine.".into(),
+            Self::ModelAway { .. } | Self::PinFailed { .. } | Self::AllFailed { .. } => {
+                "`lamplighter status` shows every machine.".into()
+            }
             Self::DialectMissing { .. } => "Use an app or a route of a dialect they speak.".into(),
             Self::NoNodes { .. } => "A node is three lines: [[node]], name, url.".into(),
             _ => return None,

@@ -255,7 +255,11 @@ mod tests {
     fn places_are_counted_per_model_and_given_in_order() {
         let mut room = Room::default();
         assert_eq!(room.enter(ANN, vec![seat(1, "a", 1)]), Entry::Taken(0));
-        assert_eq!(room.enter(BOB, vec![seat(1, "b", 1)]), Entry::Taken(0), "another model has places of its own");
+        assert_eq!(
+            room.enter(BOB, vec![seat(1, "b", 1)]),
+            Entry::Taken(0),
+            "another model has places of its own"
+        );
         let first = ticket(room.enter(BOB, vec![seat(1, "a", 1)]));
         let second = ticket(room.enter(ANN, vec![seat(1, "a", 1)]));
         assert_eq!(room.ahead_of(second), Some(1));
@@ -307,7 +311,10 @@ mod tests {
         let mut room = Room::default();
         room.enter(ANN, vec![seat(1, "a", 1)]);
         let bob = ticket(room.enter(BOB, vec![seat(1, "a", 1)]));
-        assert_eq!(room.reseat(bob, vec![seat(1, "a", 1), seat(3, "a", 1)]), [Grant { ticket: bob, seat: 1 }]);
+        assert_eq!(
+            room.reseat(bob, vec![seat(1, "a", 1), seat(3, "a", 1)]),
+            [Grant { ticket: bob, seat: 1 }]
+        );
     }
 
     proptest! {

@@ -214,33 +214,65 @@ impl Search<'_> {
     fn refusal(&self, ask: Ask<'_>, name: &str, pin: Option<&str>, targets: &[Target<'_>]) -> Refusal {
         let model = name.to_owned();
         if self.fleet.nodes.is_empty() {
-            let config_path = self.fleet.config_path.clone().unwrap_or_else(|| "the configuration file".into());
+            let config_path =
+                self.fleet.config_path.clone().unwrap_or_else(|| "the configuration file".into());
             return Refusal::NoNodes { config_path };
         }
         if let Some(pin) = pin {
             return match self.fleet.node(pin) {
-                None => Refusal::PinFailed { model, node: pin.into(), why: "there is no node of that name".into(), soon: false },
+                None => Refusal::PinFailed {
+                    model,
+                    node: pin.into(),
+                    why: "there is no node of that name".into(),
+                    soon: false,
+                },
                 Some(node) => {
-                    let why = self.passed_over.iter().find(|over| over.node == pin).map_or("it cannot", |over| &over.why);
-                    Refusal::PinFailed { model, node: pin.into(), why: format!("it {}", with_verb(why)), soon: comes_soon(node) }
+                    let why = self
+                        .passed_over
+                        .iter()
+                        .find(|over| over.node == pin)
+                        .map_or("it cannot", |over| &over.why);
+                    Refusal::PinFailed {
+                        model,
+                        node: pin.into(),
+                        why: format!("it {}", with_verb(why)),
+                        soon: comes_soon(node),
+                    }
                 }
             };
         }
-        let has = |node: &Node| targets.iter().any(|t| t.node.is_none_or(|n| n == node.name()) && node.models.iter().any(|m| m.answers_to(t.model)));
+        let has = |node: &Node| {
+            targets.iter().any(|t| {
+                t.node.is_none_or(|n| n == node.name()) && node.models.iter().any(|m| m.answers_to(t.model))
+            })
+        };
         let holders: Vec<&Node> = self.fleet.nodes.iter().filter(|node| has(node)).collect();
         let pinned_away = targets.iter().any(|t| t.node.is_some());
         if holders.is_empty() && !pinned_away {
-            let unasked = self.fleet.nodes.iter().all(|node| node.state == State::Unknown || !node.state.takes_requests() && node.models.is_empty());
+            let unasked = self.fleet.nodes.iter().all(|node| {
+                node.state == State::Unknown || !node.state.takes_requests() && node.models.is_empty()
+            });
             if unasked {
-                let reasons = self.fleet.nodes.iter().map(|node| format!("{} is {}", node.name(), state_words(node))).collect();
+                let reasons = self
+                    .fleet
+                    .nodes
+                    .iter()
+                    .map(|node| format!("{} is {}", node.name(), state_words(node)))
+                    .collect();
                 return Refusal::ModelAway { model, reasons, soon: self.fleet.nodes.iter().any(comes_soon) };
             }
-            return Refusal::ModelUnknown { similar: similar(self.fleet, name, ask.operation.dialect()), model };
+            return Refusal::ModelUnknown {
+                similar: similar(self.fleet, name, ask.operation.dialect()),
+                model,
+            };
         }
         let up: Vec<_> = holders.iter().filter(|node| node.state.takes_requests()).collect();
         let dialect = ask.operation.dialect();
         if !up.is_empty() && up.iter().all(|node| !node.dialects.serves(ask.operation)) {
-            let instead = Dialect::ALL.into_iter().filter(|&d| d != dialect && up.iter().any(|node| node.dialects.speaks(d))).collect();
+            let instead = Dialect::ALL
+                .into_iter()
+                .filter(|&d| d != dialect && up.iter().any(|node| node.dialects.speaks(d)))
+                .collect();
             return Refusal::DialectMissing { model, dialect, instead };
         }
         let mut reasons: Vec<String> = Vec::new();
@@ -278,9 +310,15 @@ fn comes_soon(node: &Node) -> bool {
 /// Up to three listed names or aliases that look like `name`.
 fn similar(fleet: &Fleet, name: &str, dialect: Dialect) -> Vec<String> {
     let wanted = name.to_ascii_lowercase();
-    let stem = wanted.split([':', '/']).next_back().filter(|s| s.len() > 2 && !wanted.contains(':')).unwrap_or(wanted.split(':').next().unwrap_or(&wanted)).to_owned();
+    let stem = wanted
+        .split([':', '/'])
+        .next_back()
+        .filter(|s| s.len() > 2 && !wanted.contains(':'))
+        .unwrap_or(wanted.split(':').next().unwrap_or(&wanted))
+        .to_owned();
     let listed = fleet.catalogue.in_dialect(&fleet.nodes, dialect).map(|entry| entry.name.as_str());
-    let aliases = fleet.aliases.iter().map(|alias| alias.name.as_str()).filter(|name| !alias::is_wildcard(name));
+    let aliases =
+        fleet.aliases.iter().map(|alias| alias.name.as_str()).filter(|name| !alias::is_wildcard(name));
     let mut close: Vec<(usize, String)> = aliases
         .chain(listed)
         .filter_map(|candidate| {
