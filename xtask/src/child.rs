@@ -6,13 +6,24 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+/// `cargo` as typed in `folder`: without the variables that `cargo run` set for this program,
+/// which would make some build scripts (ring's) run again after each change of door.
+pub fn cargo(folder: &Path) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(folder);
+    let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_NAME", "CARGO_BIN_NAME"];
+    for (name, _) in std::env::vars_os() {
+        if ours.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Runs with the terminal's own output and no input. `Err` says what failed.
 pub fn run(command: &mut Command, limit: Duration) -> Result<(), String> {
     let shown = describe(command);
-    let child = command
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(|e| cannot_start(&shown, &e))?;
+    let child = command.stdin(Stdio::null()).spawn().map_err(|e| cannot_start(&shown, &e))?;
     verdict(&shown, wait(child, limit, &mut || ()), limit)
 }
 
@@ -56,10 +67,7 @@ pub fn tee(command: &mut Command, limit: Duration) -> (Vec<String>, Result<(), S
 /// Runs silently and returns standard output, whatever the exit code.
 pub fn capture(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String), String> {
     let shown = describe(command);
-    let piped = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = piped.spawn().map_err(|e| cannot_start(&shown, &e))?;
     let (send, text) = mpsc::channel();
     if let Some(mut out) = child.stdout.take() {
@@ -70,11 +78,7 @@ pub fn capture(command: &mut Command, limit: Duration) -> Result<(ExitStatus, St
         });
     }
     let status = wait(child, limit, &mut || ()).ok_or_else(|| too_long(&shown, limit))?;
-    Ok((
-        status,
-        text.recv_timeout(Duration::from_secs(5))
-            .unwrap_or_default(),
-    ))
+    Ok((status, text.recv_timeout(Duration::from_secs(5)).unwrap_or_default()))
 }
 
 /// Runs with all output in `log`, and calls `progress` with the log's last line every 30 s.
@@ -85,22 +89,13 @@ pub fn logged(
     progress: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
     let shown = describe(command);
-    let open = || {
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-    };
+    let open = || std::fs::OpenOptions::new().create(true).append(true).open(log);
     let (out, err) = match (open(), open()) {
         (Ok(out), Ok(err)) => (out, err),
         (Err(e), _) | (_, Err(e)) => return Err(format!("{}: {e}", log.display())),
     };
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .spawn()
-        .map_err(|e| cannot_start(&shown, &e))?;
+    let child =
+        command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().map_err(|e| cannot_start(&shown, &e))?;
     let mut told = Instant::now();
     let mut tick = || {
         if told.elapsed() >= Duration::from_secs(30) {
@@ -108,22 +103,14 @@ pub fn logged(
             progress(last_lines(log, 1).trim());
         }
     };
-    verdict(&shown, wait(child, limit, &mut tick), limit).map_err(|why| {
-        format!(
-            "{why}; the end of {}:\n{}",
-            log.display(),
-            last_lines(log, 15)
-        )
-    })
+    verdict(&shown, wait(child, limit, &mut tick), limit)
+        .map_err(|why| format!("{why}; the end of {}:\n{}", log.display(), last_lines(log, 15)))
 }
 
 /// The command as one would type it.
 pub fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|w| w.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 fn last_lines(log: &Path, count: usize) -> String {
@@ -154,15 +141,9 @@ fn wait(mut child: Child, limit: Duration, tick: &mut dyn FnMut()) -> Option<Exi
 /// Ends the children of `pid` first, so that none is left to hold a port or a pipe (Linux only).
 fn end_family(pid: u32) {
     let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    for child in listed
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|c| c.parse().ok())
-    {
+    for child in listed.unwrap_or_default().split_whitespace().filter_map(|c| c.parse().ok()) {
         end_family(child);
-        let _ = Command::new("kill")
-            .args(["-KILL", &child.to_string()])
-            .status();
+        let _ = Command::new("kill").args(["-KILL", &child.to_string()]).status();
     }
 }
 
@@ -175,10 +156,7 @@ fn verdict(shown: &str, ended: Option<ExitStatus>, limit: Duration) -> Result<()
 }
 
 fn too_long(shown: &str, limit: Duration) -> String {
-    format!(
-        "`{shown}` was ended: it took longer than {} s",
-        limit.as_secs()
-    )
+    format!("`{shown}` was ended: it took longer than {} s", limit.as_secs())
 }
 
 fn cannot_start(shown: &str, why: &std::io::Error) -> String {

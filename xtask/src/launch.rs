@@ -9,7 +9,6 @@ const BUILD_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Replaces this process by the app, so that signals and the exit code are the app's own.
 pub fn run(root: &Path, yes: bool, args: &[String]) -> Result<(), String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let (package, mode): (_, &[&str]) = if no_display() {
         println!("no display (neither DISPLAY nor WAYLAND_DISPLAY): starting `lamplighter serve`");
         packages::ensure(&[packages::GATEWAY], yes)?;
@@ -22,35 +21,26 @@ pub fn run(root: &Path, yes: bool, args: &[String]) -> Result<(), String> {
         ("lamplighter-desktop", &[])
     };
     let built = ["build", "--package", package, "--bin", package];
-    child::run(
-        Command::new(&cargo).args(built).current_dir(root),
-        BUILD_LIMIT,
-    )?;
-    let mut start = Command::new(&cargo);
-    start
-        .args(["run", "--quiet", "--manifest-path"])
-        .arg(root.join("Cargo.toml"));
-    start
-        .args(["--package", package, "--bin", package, "--"])
-        .args(mode)
-        .args(args);
+    child::run(child::cargo(root).args(built), BUILD_LIMIT)?;
+    let mut start = child::cargo(root);
+    // Paths among the arguments are meant from where the command was typed.
+    if let Ok(here) = std::env::current_dir() {
+        start.current_dir(here);
+    }
+    start.args(["run", "--quiet", "--manifest-path"]).arg(root.join("Cargo.toml"));
+    start.args(["--package", package, "--bin", package, "--"]).args(mode).args(args);
     become_it(start)
 }
 
 #[cfg(unix)]
 fn become_it(mut start: Command) -> Result<(), String> {
     let why = std::os::unix::process::CommandExt::exec(&mut start);
-    Err(format!(
-        "`{}` could not start: {why}",
-        child::describe(&start)
-    ))
+    Err(format!("`{}` could not start: {why}", child::describe(&start)))
 }
 
 #[cfg(not(unix))]
 fn become_it(mut start: Command) -> Result<(), String> {
-    let status = start
-        .status()
-        .map_err(|e| format!("{}: {e}", child::describe(&start)))?;
+    let status = start.status().map_err(|e| format!("{}: {e}", child::describe(&start)))?;
     std::process::exit(status.code().unwrap_or(1))
 }
 

@@ -1,11 +1,13 @@
 //! The one door for people and CI: `cargo xtask run`, `test` and `tools`.
 
+mod cache;
 mod child;
 mod launch;
 mod packages;
 mod pages;
 mod steps;
 mod suite;
+mod system;
 mod tally;
 mod tools;
 

@@ -1,23 +1,20 @@
 //! System packages: which are needed, which are missing, and how to get them.
 
 use crate::child;
+use crate::system::Family;
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::Command;
 use std::time::Duration;
 
 /// One package under its name in each family of systems; empty where it has none to install.
 pub struct Package {
-    debian: &'static str,
-    fedora: &'static str,
-    arch: &'static str,
+    pub debian: &'static str,
+    pub fedora: &'static str,
+    pub arch: &'static str,
 }
 
 const fn package(debian: &'static str, fedora: &'static str, arch: &'static str) -> Package {
-    Package {
-        debian,
-        fedora,
-        arch,
-    }
+    Package { debian, fedora, arch }
 }
 
 /// To build the gateway.
@@ -25,11 +22,7 @@ pub const GATEWAY: &[Package] = &[package("build-essential", "gcc", "gcc")];
 /// To build the desktop shell, besides `GATEWAY`.
 pub const DESKTOP: &[Package] = &[
     package("pkg-config", "pkgconf-pkg-config", "pkgconf"),
-    package(
-        "libwebkit2gtk-4.1-dev",
-        "webkit2gtk4.1-devel",
-        "webkit2gtk-4.1",
-    ),
+    package("libwebkit2gtk-4.1-dev", "webkit2gtk4.1-devel", "webkit2gtk-4.1"),
 ];
 /// To run the tests: a screen and a session bus of their own, real engines, a network to cut.
 pub const TESTS: &[Package] = &[
@@ -75,108 +68,10 @@ pub fn ensure(wanted: &[&[Package]], yes: bool) -> Result<String, String> {
             apt_install(&prefix, &missing)?;
             match family.missing(&names)?.as_slice() {
                 [] => Ok(format!("{} installed", missing.len())),
-                still => Err(format!(
-                    "still missing after installing: {}",
-                    still.join(" ")
-                )),
+                still => Err(format!("still missing after installing: {}", still.join(" "))),
             }
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Debian,
-    Ubuntu,
-    Fedora,
-    Arch,
-    OtherLinux,
-}
-
-impl Family {
-    /// `None` where nothing is needed from a package manager (macOS, Windows).
-    fn here() -> Option<Self> {
-        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        cfg!(target_os = "linux").then(|| Self::of(&release))
-    }
-
-    /// From the text of `/etc/os-release`: its own `ID` first, then what it says it is like.
-    fn of(release: &str) -> Self {
-        let value = |key: &str| {
-            let line = release
-                .lines()
-                .find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
-            line.unwrap_or_default()
-                .trim_matches(['"', '\''])
-                .to_owned()
-        };
-        let ids = format!("{} {}", value("ID"), value("ID_LIKE"));
-        let known = ids.split_whitespace().find_map(|id| match id {
-            "ubuntu" => Some(Self::Ubuntu),
-            "debian" => Some(Self::Debian),
-            "fedora" | "rhel" => Some(Self::Fedora),
-            "arch" => Some(Self::Arch),
-            _ => None,
-        });
-        known.unwrap_or(Self::OtherLinux)
-    }
-
-    fn names(self, wanted: &[&[Package]]) -> Vec<&'static str> {
-        let name = |p: &Package| match self {
-            Self::Ubuntu if p.debian == "chromium" => "",
-            Self::Debian | Self::Ubuntu | Self::OtherLinux => p.debian,
-            Self::Fedora => p.fedora,
-            Self::Arch => p.arch,
-        };
-        wanted
-            .iter()
-            .copied()
-            .flatten()
-            .map(name)
-            .filter(|n| !n.is_empty())
-            .collect()
-    }
-
-    fn missing(self, names: &[&'static str]) -> Result<Vec<&'static str>, String> {
-        let ask = |program: &str, args: &[&str]| {
-            child::capture(Command::new(program).args(args), Duration::from_secs(60))
-        };
-        match self {
-            Self::Debian | Self::Ubuntu => {
-                let format = "-f=${db:Status-Status} ${Package} ${Provides}\n";
-                let (_, listed) = ask("dpkg-query", &["-W", format])?;
-                Ok(without_installed(names, &listed))
-            }
-            Self::Fedora => {
-                let mut missing = Vec::new();
-                for name in names {
-                    if !ask("rpm", &["-q", "--whatprovides", name])?.0.success() {
-                        missing.push(*name);
-                    }
-                }
-                Ok(missing)
-            }
-            Self::Arch => {
-                let (_, listed) = ask("pacman", &[&["-T"], names].concat())?;
-                Ok(names
-                    .iter()
-                    .copied()
-                    .filter(|n| listed.lines().any(|l| l == *n))
-                    .collect())
-            }
-            // No list to look into: the build itself says what it misses.
-            Self::OtherLinux => Ok(Vec::new()),
-        }
-    }
-}
-
-/// `listed` has one line per package: its status, its name, and what else it provides.
-fn without_installed(names: &[&'static str], listed: &str) -> Vec<&'static str> {
-    let there = |name: &&&str| {
-        let mut lines = listed.lines().filter_map(|l| l.strip_prefix("installed "));
-        lines.any(|l| l.split([' ', ',']).any(|word| word == **name))
-    };
-    names.iter().filter(|n| !there(n)).copied().collect()
 }
 
 /// Who is asking for packages, and from where.
@@ -215,28 +110,15 @@ fn way(family: Family, asker: &Asker, missing: &[&str]) -> Way {
         return tell();
     }
     match asker {
-        Asker {
-            root: true,
-            terminal: false,
-            ..
+        Asker { root: true, terminal: false, .. } | Asker { root: true, no_questions: true, .. } => {
+            Way::Install(vec![])
         }
-        | Asker {
-            root: true,
-            no_questions: true,
-            ..
-        } => Way::Install(vec![]),
         Asker { root: true, .. } => Way::Ask(vec![]),
         Asker { sudo: false, .. } => tell(),
-        Asker {
-            terminal: true,
-            no_questions: true,
-            ..
-        } => Way::Install(vec!["sudo"]),
+        Asker { terminal: true, no_questions: true, .. } => Way::Install(vec!["sudo"]),
         Asker { terminal: true, .. } => Way::Ask(vec!["sudo"]),
         // Without a terminal a password question would hang.
-        Asker {
-            no_questions: true, ..
-        } => Way::Install(vec!["sudo", "-n"]),
+        Asker { no_questions: true, .. } => Way::Install(vec!["sudo", "-n"]),
         Asker { .. } => tell(),
     }
 }
@@ -255,10 +137,7 @@ fn agreed() -> Result<bool, String> {
     print!("Install them now with apt-get? [Y/n] ");
     std::io::stdout().flush().map_err(|e| e.to_string())?;
     let mut line = String::new();
-    let read = std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|e| e.to_string())?;
+    let read = std::io::stdin().lock().read_line(&mut line).map_err(|e| e.to_string())?;
     Ok(read > 0 && matches!(line.trim().to_lowercase().as_str(), "" | "y" | "yes"))
 }
 
@@ -283,102 +162,27 @@ mod tests {
     const MISSING: &[&str] = &["xvfb", "dbus"];
 
     #[test]
-    fn installed_means_installed_or_provided() {
-        let listed = "installed gcc c-compiler, gcc-x86-64-linux-gnu (= 4:12.2)\n\
-                      config-files xvfb \n\
-                      installed pkgconf pkg-config (= 1.8)\n\
-                      not-installed dbus \n";
-        let names = [
-            "gcc",
-            "xvfb",
-            "pkg-config",
-            "dbus",
-            "c-compiler",
-            "installed",
-            "pkg",
-        ];
-        assert_eq!(
-            without_installed(&names, listed),
-            ["xvfb", "dbus", "installed", "pkg"]
-        );
-    }
-
-    #[test]
-    fn systems_are_known_by_their_id_then_by_what_they_are_like() {
-        assert_eq!(Family::of("NAME=x\nID=debian\n"), Family::Debian);
-        assert_eq!(
-            Family::of("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"),
-            Family::Ubuntu
-        );
-        assert_eq!(
-            Family::of("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n"),
-            Family::Fedora
-        );
-        assert_eq!(Family::of("VERSION_ID=3\nID=nixos\n"), Family::OtherLinux);
-        assert_eq!(Family::of(""), Family::OtherLinux);
-    }
-
-    #[test]
-    fn packages_without_a_name_on_a_system_are_left_out() {
-        assert_eq!(
-            Family::Debian.names(&[GATEWAY, BROWSER]),
-            ["build-essential", "chromium"]
-        );
-        assert_eq!(
-            Family::Ubuntu.names(&[GATEWAY, BROWSER]),
-            ["build-essential"]
-        );
-        assert!(Family::Arch.names(&[TESTS]).iter().all(|n| !n.is_empty()));
-    }
-
-    #[test]
     fn who_is_asked_and_who_is_told() {
         let ask = |root, sudo, terminal, no_questions| {
-            way(
-                Family::Debian,
-                &Asker {
-                    root,
-                    sudo,
-                    terminal,
-                    no_questions,
-                },
-                MISSING,
-            )
+            way(Family::Debian, &Asker { root, sudo, terminal, no_questions }, MISSING)
         };
         assert_eq!(ask(true, false, false, false), Way::Install(vec![]));
         assert_eq!(ask(true, false, true, true), Way::Install(vec![]));
         assert_eq!(ask(true, false, true, false), Way::Ask(vec![]));
         assert_eq!(ask(false, true, true, false), Way::Ask(vec!["sudo"]));
         assert_eq!(ask(false, true, true, true), Way::Install(vec!["sudo"]));
-        assert_eq!(
-            ask(false, true, false, true),
-            Way::Install(vec!["sudo", "-n"])
-        );
+        assert_eq!(ask(false, true, false, true), Way::Install(vec!["sudo", "-n"]));
         let told = "sudo apt-get install --no-install-recommends xvfb dbus";
-        for way in [
-            ask(false, true, false, false),
-            ask(false, false, true, true),
-        ] {
+        for way in [ask(false, true, false, false), ask(false, false, true, true)] {
             assert_eq!(way, Way::Tell(told.to_owned()));
         }
     }
 
     #[test]
     fn other_systems_get_the_command_to_type() {
-        let asker = Asker {
-            root: true,
-            sudo: false,
-            terminal: false,
-            no_questions: true,
-        };
+        let asker = Asker { root: true, sudo: false, terminal: false, no_questions: true };
         let told = |family| way(family, &asker, MISSING);
-        assert_eq!(
-            told(Family::Fedora),
-            Way::Tell("dnf install xvfb dbus".to_owned())
-        );
-        assert_eq!(
-            told(Family::Arch),
-            Way::Tell("pacman -S --needed xvfb dbus".to_owned())
-        );
+        assert_eq!(told(Family::Fedora), Way::Tell("dnf install xvfb dbus".to_owned()));
+        assert_eq!(told(Family::Arch), Way::Tell("pacman -S --needed xvfb dbus".to_owned()));
     }
 }

@@ -22,8 +22,7 @@ pub fn build(root: &Path) -> Result<(), String> {
         child::run(&mut npm(&ui, &quiet)?, 10 * MINUTE)?;
     }
     let made_from = fs::read_dir(&ui).into_iter().flatten().flatten();
-    let made_from =
-        made_from.filter(|e| e.file_name() != "dist" && e.file_name() != "node_modules");
+    let made_from = made_from.filter(|e| e.file_name() != "dist" && e.file_name() != "node_modules");
     let changed = made_from.filter_map(|e| newest(&e.path())).max();
     if newest(&ui.join("dist/index.html")) < changed {
         child::run(&mut npm(&ui, &["run", "--silent", "build"])?, 5 * MINUTE)?;
@@ -48,9 +47,7 @@ fn npm(ui: &Path, args: &[&str]) -> Result<Command, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
         let why = "npm was not found: install Node.js 20.19 or newer";
-        return Err(format!(
-            "{why}; it is needed only to build the window's pages"
-        ));
+        return Err(format!("{why}; it is needed only to build the window's pages"));
     }
     let mut command = Command::new(program);
     command.args(args).current_dir(ui);
@@ -63,11 +60,7 @@ fn newest(path: &Path) -> Option<SystemTime> {
     if about.is_file() {
         return about.modified().ok();
     }
-    fs::read_dir(path)
-        .ok()?
-        .flatten()
-        .filter_map(|e| newest(&e.path()))
-        .max()
+    fs::read_dir(path).ok()?.flatten().filter_map(|e| newest(&e.path())).max()
 }
 
 #[cfg(test)]

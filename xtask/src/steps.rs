@@ -31,12 +31,9 @@ impl Steps {
         let (word, ended) = match result {
             Ok(Outcome::Done(what)) => (what, Ok(())),
             Ok(Outcome::Skipped(why)) => (format!("skipped: {why}"), Ok(())),
-            Err(why) => (
-                "FAILED".to_owned(),
-                Err(format!(
-                    "step `{name}` failed: {why}\nto repeat it: {repeat}"
-                )),
-            ),
+            Err(why) => {
+                ("FAILED".to_owned(), Err(format!("step `{name}` failed: {why}\nto repeat it: {repeat}")))
+            }
         };
         println!("== {name}: {word} ({})", seconds(took));
         self.rows.push((name, took, word));
@@ -45,13 +42,7 @@ impl Steps {
 
     /// The table of all steps so far, with the sum of their times.
     pub fn table(&self) -> String {
-        let width = self
-            .rows
-            .iter()
-            .map(|(name, ..)| name.len())
-            .max()
-            .unwrap_or(0)
-            .max(5);
+        let width = self.rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0).max(5);
         let mut text = String::new();
         let mut total = Duration::ZERO;
         for (name, took, word) in &self.rows {
@@ -76,23 +67,14 @@ mod tests {
     #[test]
     fn the_table_names_every_step_and_a_failure_says_how_to_repeat_it() {
         let mut steps = Steps::default();
-        steps
-            .step("format", "cargo fmt", || Ok(Outcome::Done("ok".into())))
-            .unwrap();
-        steps
-            .step("ui", "npm test", || Ok(Outcome::Skipped("no ui".into())))
-            .unwrap();
-        let why = steps
-            .step("lint", "cargo clippy", || Err("exit 1".into()))
-            .unwrap_err();
+        steps.step("format", "cargo fmt", || Ok(Outcome::Done("ok".into()))).unwrap();
+        steps.step("ui", "npm test", || Ok(Outcome::Skipped("no ui".into()))).unwrap();
+        let why = steps.step("lint", "cargo clippy", || Err("exit 1".into())).unwrap_err();
         assert!(why.contains("step `lint` failed: exit 1"), "{why}");
         assert!(why.contains("to repeat it: cargo clippy"), "{why}");
         let table = steps.table();
         assert_eq!(table.lines().count(), 4, "{table}");
-        assert!(
-            table.contains("skipped: no ui") && table.contains("FAILED"),
-            "{table}"
-        );
+        assert!(table.contains("skipped: no ui") && table.contains("FAILED"), "{table}");
     }
 
     #[test]

