@@ -67,9 +67,12 @@ def tensors(mode, text, seed):
         after = dict(zip([NEWLINE] + chain, chain + [end]))
         output = [[0.0] * EMBEDDING for _ in tokens]
         for token, row in enumerate(embeddings):
-            # a strong pull from each word to the next; a weak one from anything else to the first
-            target, pull = (after[token], 4.0) if token in after else (chain[0], 0.04)
-            output[target] = [o + pull * x for o, x in zip(output[target], row)]
+            if token in after:  # column 0 is for all others
+                row[0] = 0.0
+                output[after[token]] = [o + 4 * x for o, x in zip(output[after[token]], row)]
+            else:
+                row[:] = [1.0] + [x / 2 for x in row[1:]]
+        output[chain[0]][0] = 4.0  # after anything else the text begins
         attention, down = array("f", bytes(4 * size)), array("f", bytes(4 * EMBEDDING * FEED_FORWARD))
     else:
         # column 0 is a constant and so carries a bias: words likely, bytes rare, control tokens never
