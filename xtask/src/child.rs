@@ -20,6 +20,13 @@ pub fn cargo(folder: &Path) -> Command {
     command
 }
 
+/// `pip` of one virtual environment; it asks nothing.
+pub fn pip(python: &Path) -> Command {
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]);
+    pip
+}
+
 /// Runs with the terminal's own output and no input. `Err` says what failed.
 pub fn run(command: &mut Command, limit: Duration) -> Result<(), String> {
     let shown = describe(command);

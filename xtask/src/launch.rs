@@ -16,7 +16,7 @@ pub fn run(root: &Path, yes: bool, args: &[String]) -> Result<(), String> {
     } else {
         packages::ensure(&[packages::GATEWAY, packages::DESKTOP], yes)?;
         if pages::exist(root) {
-            pages::build(root)?;
+            pages::build(root, yes)?;
         }
         ("lamplighter-desktop", &[])
     };

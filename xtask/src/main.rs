@@ -3,6 +3,7 @@
 mod cache;
 mod child;
 mod launch;
+mod node;
 mod packages;
 mod pages;
 mod steps;

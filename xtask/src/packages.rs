@@ -24,6 +24,8 @@ pub const DESKTOP: &[Package] = &[
     package("pkg-config", "pkgconf-pkg-config", "pkgconf"),
     package("libwebkit2gtk-4.1-dev", "webkit2gtk4.1-devel", "webkit2gtk-4.1"),
 ];
+/// To install from PyPI: Debian's `python3` alone cannot make virtual environments.
+pub const PYTHON: &[Package] = &[package("python3-venv", "python3", "python")];
 /// To run the tests: a screen and a session bus of their own, real engines, a network to cut.
 pub const TESTS: &[Package] = &[
     package("xvfb", "xorg-x11-server-Xvfb", "xorg-server-xvfb"),
@@ -39,7 +41,6 @@ pub const TESTS: &[Package] = &[
     package("fonts-dejavu-core", "dejavu-sans-fonts", "ttf-dejavu"),
     package("iproute2", "iproute", "iproute2"),
     package("nftables", "nftables", "nftables"),
-    package("python3-venv", "python3", "python"),
 ];
 /// To test the pages in a browser. Ubuntu's package is a snap, which cannot be used here.
 pub const BROWSER: &[Package] = &[package("chromium", "chromium", "chromium")];
@@ -144,7 +145,7 @@ fn agreed() -> Result<bool, String> {
 fn apt_install(prefix: &[&str], missing: &[&str]) -> Result<(), String> {
     let apt = |args: &[&str]| {
         let quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"];
-        let lock = ["-o", "DPkg::Lock::Timeout=120"];
+        let lock = ["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"];
         let words = [prefix, &quiet, &lock, args].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);

@@ -1,9 +1,9 @@
 //! The window's pages in `ui/`: installed from the lock file, checked, tested, built.
 
 use crate::child;
+use crate::node::npm;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -13,45 +13,33 @@ pub fn exist(root: &Path) -> bool {
     root.join("ui/package.json").is_file()
 }
 
-/// Brings `ui/dist` up to date; about a millisecond when it is.
-pub fn build(root: &Path) -> Result<(), String> {
+/// Brings `ui/dist` up to date; about a millisecond when it is. `yes` as in `packages::ensure`.
+pub fn build(root: &Path, yes: bool) -> Result<(), String> {
     let ui = root.join("ui");
     if newest(&ui.join("node_modules/.package-lock.json")) < newest(&ui.join("package-lock.json")) {
         // The packages' own install scripts are not needed, so they are not run.
         let quiet = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-        child::run(&mut npm(&ui, &quiet)?, 10 * MINUTE)?;
+        child::run(&mut npm(&ui, yes, &quiet)?, 10 * MINUTE)?;
     }
     let made_from = fs::read_dir(&ui).into_iter().flatten().flatten();
     let made_from = made_from.filter(|e| e.file_name() != "dist" && e.file_name() != "node_modules");
     let changed = made_from.filter_map(|e| newest(&e.path())).max();
     if newest(&ui.join("dist/index.html")) < changed {
-        child::run(&mut npm(&ui, &["run", "--silent", "build"])?, 5 * MINUTE)?;
+        child::run(&mut npm(&ui, yes, &["run", "--silent", "build"])?, 5 * MINUTE)?;
     }
     Ok(())
 }
 
 /// Type check and unit tests; returns what the test runner printed.
-pub fn test(root: &Path) -> (Vec<String>, Result<(), String>) {
+pub fn test(root: &Path, yes: bool) -> (Vec<String>, Result<(), String>) {
     let ui = root.join("ui");
-    let checked = npm(&ui, &["run", "--silent", "check"])
+    let checked = npm(&ui, yes, &["run", "--silent", "check"])
         .and_then(|mut check| child::run(&mut check, 5 * MINUTE))
-        .and_then(|()| npm(&ui, &["run", "--silent", "test"]));
+        .and_then(|()| npm(&ui, yes, &["run", "--silent", "test"]));
     match checked {
         Ok(mut tests) => child::tee(tests.env("NO_COLOR", "1"), 10 * MINUTE),
         Err(why) => (Vec::new(), Err(why)),
     }
-}
-
-fn npm(ui: &Path, args: &[&str]) -> Result<Command, String> {
-    let program = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
-        let why = "npm was not found: install Node.js 20.19 or newer";
-        return Err(format!("{why}; it is needed only to build the window's pages"));
-    }
-    let mut command = Command::new(program);
-    command.args(args).current_dir(ui);
-    Ok(command)
 }
 
 /// When the newest file in `path` was changed; `None`, the oldest of all, where there is none.

