@@ -1,1 +1,124 @@
-//! x
+//! What eyes see: the snapshot as tray menu and as status rows, in plain data that shells only draw.
+//!
+//! The words and glyphs are the same everywhere, and they always go together: a glyph says by its shape what the word
+//! says, so that neither colour nor font size is needed to read them.
+
+mod node_menu;
+#[cfg(test)]
+mod sample;
+mod status;
+mod summary;
+mod tray;
+mod words;
+
+pub use status::{StatusRow, status};
+pub use tray::{COPY_BASE_URL, QUIT, tray};
+pub use words::{Clock, Mark};
+
+/// The tray as it should look now. Two equal values need no work in the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tray {
+    /// The icon.
+    pub lamp: Lamp,
+    /// One line that says it all: the tooltip and the first row.
+    pub summary: String,
+    /// The menu, top to bottom.
+    pub rows: Vec<Row>,
+}
+
+/// The tray icon: states that differ in shape, the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lamp {
+    /// A person should look.
+    Alert,
+    /// A node is on its way up.
+    Waking,
+    /// A request is under way.
+    Busy,
+    /// A node with a GPU takes requests.
+    Lit,
+    /// Only nodes without a GPU take requests.
+    Low,
+    /// Nobody takes requests.
+    Dark,
+}
+
+impl Lamp {
+    /// Every lamp, the most urgent first.
+    pub const ALL: [Lamp; 6] = [Self::Alert, Self::Waking, Self::Busy, Self::Lit, Self::Low, Self::Dark];
+
+    /// Its name in the icon files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Waking => "waking",
+            Self::Busy => "busy",
+            Self::Lit => "lit",
+            Self::Low => "low",
+            Self::Dark => "dark",
+        }
+    }
+}
+
+/// One row of the menu.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What a click on it means, for example `copy-base-url` or `node/nas`; unique in the menu, stable over updates.
+    pub id: String,
+    /// What it says. Mnemonics are the shell's affair: an `&` here is an `&`.
+    pub text: String,
+    /// Can it be clicked or opened?
+    pub enabled: bool,
+    /// What sort of row it is.
+    pub kind: Kind,
+}
+
+/// The sorts of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A line of text.
+    Item,
+    /// A line of text with a check mark, set or not.
+    Check(bool),
+    /// A thin line between groups.
+    Separator,
+    /// A line of text that opens more rows. There is one level of them: GNOME folds deeper ones away.
+    Submenu(Vec<Row>),
+}
+
+impl Row {
+    fn new(id: impl Into<String>, text: impl Into<String>, enabled: bool, kind: Kind) -> Self {
+        Self { id: id.into(), text: text.into(), enabled, kind }
+    }
+
+    /// A line to click.
+    fn item(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(id, text, true, Kind::Item)
+    }
+
+    /// A line to read.
+    fn note(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(id, text, false, Kind::Item)
+    }
+
+    fn separator(id: impl Into<String>) -> Self {
+        Self::new(id, "", false, Kind::Separator)
+    }
+
+    /// Same row, perhaps with another text: can the one shown be turned into `other` without rebuilding the menu?
+    #[must_use]
+    pub fn same_place(&self, other: &Row) -> bool {
+        self.id == other.id
+            && match (&self.kind, &other.kind) {
+                (Kind::Submenu(mine), Kind::Submenu(theirs)) => same_places(mine, theirs),
+                (mine, theirs) => std::mem::discriminant(mine) == std::mem::discriminant(theirs),
+            }
+    }
+}
+
+/// Do two menus have the same rows in the same places, whatever these say?
+#[must_use]
+pub fn same_places(mine: &[Row], theirs: &[Row]) -> bool {
+    mine.len() == theirs.len() && mine.iter().zip(theirs).all(|(mine, theirs)| mine.same_place(theirs))
+}

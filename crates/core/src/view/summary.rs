@@ -1,0 +1,224 @@
+//! The lamp and the one line beside it.
+
+use super::{
+    Lamp,
+    words::{count, cut_end, model_name, state_word},
+};
+use crate::{
+    node::{Stage, State},
+    snapshot::{Level, Node, Problem, Snapshot},
+};
+
+/// Longest summary: a menu grows as wide as its widest row.
+const LONGEST: usize = 90;
+/// Nodes named one by one before they are only counted.
+const NAMED: usize = 3;
+
+/// Which lamp this snapshot calls for.
+pub(super) fn lamp(snapshot: &Snapshot) -> Lamp {
+    let nodes = &snapshot.nodes;
+    if problems(snapshot).next().is_some() {
+        Lamp::Alert
+    } else if nodes.iter().any(|node| matches!(node.state, State::Waking(_))) {
+        Lamp::Waking
+    } else if !snapshot.requests.is_empty() {
+        Lamp::Busy
+    } else if nodes.iter().any(|node| node.state.takes_requests() && has_gpu(node)) {
+        Lamp::Lit
+    } else if nodes.iter().any(|node| node.state.takes_requests()) {
+        Lamp::Low
+    } else {
+        Lamp::Dark
+    }
+}
+
+/// The line that goes with it.
+pub(super) fn summary(snapshot: &Snapshot) -> String {
+    let line = match lamp(snapshot) {
+        Lamp::Alert => alert(snapshot),
+        Lamp::Waking => waking(snapshot),
+        Lamp::Busy => busy(snapshot),
+        Lamp::Lit => lit(snapshot),
+        Lamp::Low => by_name(snapshot),
+        Lamp::Dark => dark(snapshot),
+    };
+    let demo = if snapshot.gateway.demo { "demo · " } else { "" };
+    cut_end(&format!("{demo}{line}"), LONGEST)
+}
+
+fn problems(snapshot: &Snapshot) -> impl Iterator<Item = &Problem> {
+    snapshot.problems.iter().filter(|problem| problem.level == Level::Problem)
+}
+
+/// A GPU was written down or has been seen at work.
+fn has_gpu(node: &Node) -> bool {
+    node.gpu.is_some() || node.vram_bytes.is_some_and(|bytes| bytes > 0)
+}
+
+fn alert(snapshot: &Snapshot) -> String {
+    let first = problems(snapshot).next().map_or("", |problem| problem.message.as_str());
+    let first = first.lines().next().unwrap_or_default();
+    match problems(snapshot).count() {
+        0 | 1 => first.to_owned(),
+        all => format!("{} · {} more", cut_end(first, LONGEST - 12), all - 1),
+    }
+}
+
+fn waking(snapshot: &Snapshot) -> String {
+    let on_their_way: Vec<_> = snapshot
+        .nodes
+        .iter()
+        .filter_map(|node| match node.state {
+            State::Waking(Stage::Loading) => Some(format!("loading on {}", node.name)),
+            State::Waking(_) => Some(format!("waking {}", node.name)),
+            _ => None,
+        })
+        .collect();
+    on_their_way.join(" · ")
+}
+
+fn busy(snapshot: &Snapshot) -> String {
+    let requests = count(snapshot.requests.len(), "request");
+    let at_work: Vec<_> =
+        snapshot.nodes.iter().filter(|node| node.active > 0).map(|node| node.name.as_str()).collect();
+    match at_work.as_slice() {
+        [] => format!("{requests} waiting"),
+        names if names.len() <= NAMED => format!("{requests} on {}", names.join(", ")),
+        names => format!("{requests} on {}", count(names.len(), "node")),
+    }
+}
+
+fn lit(snapshot: &Snapshot) -> String {
+    let nodes = &snapshot.nodes;
+    let up = nodes.iter().filter(|node| node.state.takes_requests()).count();
+    let resident =
+        nodes.iter().filter(|node| node.state.takes_requests() && has_gpu(node)).find_map(|node| {
+            let model = node.models.iter().find(|model| model.loaded == Some(true))?;
+            Some(format!(" · {} loaded on {}", model_name(&model.name), node.name))
+        });
+    format!("{up} of {} up{}", count(nodes.len(), "node"), resident.unwrap_or_default())
+}
+
+fn by_name(snapshot: &Snapshot) -> String {
+    if snapshot.nodes.len() > NAMED {
+        return counted(snapshot);
+    }
+    let each = snapshot.nodes.iter().map(|node| format!("{} {}", node.name, state_word(node.state)));
+    each.collect::<Vec<_>>().join(" · ")
+}
+
+fn counted(snapshot: &Snapshot) -> String {
+    let nodes = &snapshot.nodes;
+    let words = ["up", "unsteady", "looking", "asleep", "away", "refusing", "down"];
+    let numbers =
+        words.map(|word| (word, nodes.iter().filter(|node| state_word(node.state) == word).count()));
+    let said =
+        numbers.iter().filter(|(_, number)| *number > 0).map(|(word, number)| format!("{number} {word}"));
+    said.collect::<Vec<_>>().join(" · ")
+}
+
+fn dark(snapshot: &Snapshot) -> String {
+    let nodes = &snapshot.nodes;
+    if nodes.is_empty() {
+        "no machines yet".to_owned()
+    } else if nodes.iter().all(|node| node.state == State::Unknown) {
+        format!("looking for {}", count(nodes.len(), "machine"))
+    } else {
+        format!("no node reachable · {}", by_name(snapshot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+    use crate::snapshot::Request;
+
+    fn seen(nodes: Vec<Node>) -> (Lamp, String) {
+        let snapshot = Snapshot { nodes, ..Default::default() };
+        (lamp(&snapshot), summary(&snapshot))
+    }
+
+    fn node(name: &str, state: State) -> Node {
+        sample::node(name, state)
+    }
+
+    fn with_gpu(node: Node) -> Node {
+        Node { gpu: Some("RTX 4090".into()), ..node }
+    }
+
+    #[test]
+    fn lit_when_a_gpu_is_there_low_when_only_others_are_dark_else() {
+        let nas = || node("nas", State::Up);
+        let mut workstation =
+            with_gpu(sample::models(node("workstation", State::Up), &["qwen3-coder:30b"], 1));
+        assert_eq!(
+            seen(vec![nas(), workstation.clone()]),
+            (Lamp::Lit, "2 of 2 nodes up · qwen3-coder:30b loaded on workstation".into())
+        );
+        workstation.state = State::Asleep;
+        assert_eq!(seen(vec![nas(), workstation.clone()]), (Lamp::Low, "nas up · workstation asleep".into()));
+        assert_eq!(seen(vec![workstation]), (Lamp::Dark, "no node reachable · workstation asleep".into()));
+        assert_eq!(seen(vec![node("nas", State::Unknown)]), (Lamp::Dark, "looking for 1 machine".into()));
+        assert_eq!(seen(vec![]), (Lamp::Dark, "no machines yet".into()));
+    }
+
+    #[test]
+    fn seen_video_memory_is_a_gpu_and_none_of_it_is_not() {
+        let seen_vram = |bytes| Node { vram_bytes: Some(bytes), ..node("box", State::Up) };
+        assert_eq!(seen(vec![seen_vram(1)]), (Lamp::Lit, "1 of 1 node up".into()));
+        assert_eq!(seen(vec![seen_vram(0)]).0, Lamp::Low);
+        assert_eq!(
+            seen(vec![with_gpu(node("box", State::Degraded))]).0,
+            Lamp::Lit,
+            "unsteady still takes requests"
+        );
+    }
+
+    #[test]
+    fn many_nodes_are_counted_not_named() {
+        let mut nodes: Vec<_> = (0..4).map(|n| node(&format!("n{n}"), State::Up)).collect();
+        nodes.push(node("laptop", State::Away));
+        assert_eq!(seen(nodes), (Lamp::Low, "4 up · 1 away".into()));
+    }
+
+    #[test]
+    fn alert_before_waking_before_busy_before_lit() {
+        let mut snapshot = Snapshot {
+            nodes: vec![
+                with_gpu(node("box", State::Up)),
+                node("nas", State::Waking(Stage::Packet)),
+                node("pi", State::Waking(Stage::Loading)),
+            ],
+            requests: vec![sample::request("box"); 2],
+            problems: vec![
+                sample::problem(Level::Problem, "nas is down"),
+                sample::problem(Level::Problem, "the key is missing"),
+                sample::problem(Level::Notice, "an alias names a model nobody has"),
+            ],
+            ..Default::default()
+        };
+        snapshot.nodes[0].active = 2;
+        assert_eq!((lamp(&snapshot), summary(&snapshot)), (Lamp::Alert, "nas is down · 1 more".into()));
+        snapshot.problems.drain(..2);
+        assert_eq!(
+            (lamp(&snapshot), summary(&snapshot)),
+            (Lamp::Waking, "waking nas · loading on pi".into())
+        );
+        snapshot.nodes.truncate(1);
+        assert_eq!((lamp(&snapshot), summary(&snapshot)), (Lamp::Busy, "2 requests on box".into()));
+        snapshot.nodes[0].active = 0;
+        assert_eq!(summary(&snapshot), "2 requests waiting");
+        snapshot.requests = Vec::<Request>::new();
+        assert_eq!(lamp(&snapshot), Lamp::Lit);
+        snapshot.gateway.demo = true;
+        assert_eq!(summary(&snapshot), "demo · 1 of 1 node up");
+    }
+
+    #[test]
+    fn a_summary_never_grows_past_its_limit() {
+        let long = "x".repeat(300);
+        let problems = vec![sample::problem(Level::Problem, &long), sample::problem(Level::Problem, "y")];
+        let line = summary(&Snapshot { problems, ..Default::default() });
+        assert!(line.chars().count() <= LONGEST && line.ends_with("… · 1 more"), "{line}");
+    }
+}

@@ -1,0 +1,201 @@
+//! The words and glyphs for nodes, and how times, counts and names are written.
+
+use crate::{
+    node::{Stage, State},
+    snapshot::Node,
+};
+
+/// Longest model name shown; longer ones lose their middle.
+const LONGEST_MODEL: usize = 40;
+/// Longest reason shown in a row.
+const LONGEST_WHY: usize = 60;
+
+/// The moment for which a view is made, and where on earth: core reads no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// Milliseconds since 1970.
+    pub now_ms: u64,
+    /// Minutes that local time is ahead of UTC now. (A time before the last change of daylight saving is an hour off.)
+    pub utc_offset_min: i32,
+}
+
+impl Clock {
+    /// Days since 1970 and minutes since midnight, in local time.
+    fn local(self, at_ms: u64) -> (i64, i64) {
+        let minutes = i64::try_from(at_ms / 60_000).unwrap_or(i64::MAX / 2) + i64::from(self.utc_offset_min);
+        (minutes.div_euclid(1_440), minutes.rem_euclid(1_440))
+    }
+
+    /// `since 14:02`, `since yesterday 14:02`, `for 4 days`.
+    pub(super) fn since(self, at_ms: u64) -> String {
+        let ((today, _), (day, minute)) = (self.local(self.now_ms), self.local(at_ms));
+        match today - day {
+            ..=0 => format!("since {:02}:{:02}", minute / 60, minute % 60),
+            1 => format!("since yesterday {:02}:{:02}", minute / 60, minute % 60),
+            days => format!("for {days} days"),
+        }
+    }
+}
+
+/// The shapes that stand for a node's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// Answers now.
+    Up,
+    /// Off, can be woken.
+    Asleep,
+    /// On its way up.
+    Waking,
+    /// Gone without alarm, or not found yet.
+    Away,
+    /// A person should look.
+    Problem,
+}
+
+impl Mark {
+    /// The mark of a state.
+    #[must_use]
+    pub fn of(state: State) -> Self {
+        match state {
+            State::Up => Self::Up,
+            State::Asleep => Self::Asleep,
+            State::Waking(_) => Self::Waking,
+            State::Away | State::Unknown => Self::Away,
+            State::Degraded | State::Refusing | State::Down => Self::Problem,
+        }
+    }
+
+    /// Its glyph: disc, crescent, half disc, ring, triangle.
+    #[must_use]
+    pub fn glyph(self) -> &'static str {
+        match self {
+            Self::Up => "●",
+            Self::Asleep => "☾",
+            Self::Waking => "◐",
+            Self::Away => "○",
+            Self::Problem => "▲",
+        }
+    }
+}
+
+/// The word for a state, as a person would say it.
+pub(super) fn state_word(state: State) -> &'static str {
+    match state {
+        State::Unknown => "looking",
+        State::Degraded => "unsteady",
+        State::Waking(Stage::Loading) => "loading",
+        State::Up
+        | State::Refusing
+        | State::Asleep
+        | State::Waking(Stage::Packet | Stage::Reachable | Stage::Api)
+        | State::Away
+        | State::Down => state.word(),
+    }
+}
+
+/// How far a waking node has come, beyond the word.
+pub(super) fn stage_words(stage: Stage) -> Option<&'static str> {
+    match stage {
+        Stage::Packet | Stage::Loading => None,
+        Stage::Reachable => Some("on the network"),
+        Stage::Api => Some("its engine answers"),
+    }
+}
+
+/// `down: no answer in 2 s`, or the bare word where there is no reason.
+pub(super) fn word_and_why(node: &Node) -> String {
+    let word = state_word(node.state);
+    match node.why.as_deref().and_then(|why| why.lines().next()).filter(|why| !why.is_empty()) {
+        Some(why) => format!("{word}: {}", cut_end(why, LONGEST_WHY)),
+        None => word.to_owned(),
+    }
+}
+
+/// `2 active`, `2 active, 1 waiting`; `None` when nothing runs there.
+pub(super) fn activity(node: &Node) -> Option<String> {
+    match (node.active, node.waiting) {
+        (0, 0) => None,
+        (active, 0) => Some(format!("{active} active")),
+        (active, waiting) => Some(format!("{active} active, {waiting} waiting")),
+    }
+}
+
+/// `1 model`, `14 models`, `no models`.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    match number {
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
+}
+
+/// A model's name, cut in the middle when it is very long: the end tells size and quantization.
+pub(super) fn model_name(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= LONGEST_MODEL {
+        return name.to_owned();
+    }
+    let tail = LONGEST_MODEL / 2;
+    let head = LONGEST_MODEL - tail - 1;
+    letters[..head].iter().chain(&['…']).chain(&letters[letters.len() - tail..]).collect()
+}
+
+/// The first `longest` letters, the last one an ellipsis when something was cut.
+pub(super) fn cut_end(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(longest - 1).collect();
+    short.truncate(short.trim_end().len());
+    short + "…"
+}
+
+/// Bytes as people read them: `820 MB`, `2.1 GB`, `18 GB`.
+pub(super) fn size(bytes: u64) -> String {
+    let mega = bytes.div_ceil(100_000) / 10;
+    let tenths = bytes.saturating_add(50_000_000) / 100_000_000;
+    match tenths {
+        ..10 => format!("{mega} MB"),
+        10..100 => format!("{}.{} GB", tenths / 10, tenths % 10),
+        _ => format!("{} GB", (tenths + 5) / 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_time_is_utc_and_an_offset() {
+        let noon = 20_000 * 86_400_000 + 12 * 3_600_000;
+        let clock = |utc_offset_min| Clock { now_ms: noon, utc_offset_min };
+        assert_eq!(clock(0).since(noon - 58 * 60_000), "since 11:02");
+        assert_eq!(clock(330).since(noon), "since 17:30");
+        assert_eq!(clock(-720).since(noon - 60_000), "since yesterday 23:59");
+        assert_eq!(clock(0).since(noon - 13 * 3_600_000), "since yesterday 23:00");
+        assert_eq!(clock(0).since(noon - 4 * 86_400_000), "for 4 days");
+        assert_eq!(
+            clock(0).since(noon + 60_000),
+            "since 12:01",
+            "a clock that was set back is no reason to panic"
+        );
+    }
+
+    #[test]
+    fn long_model_names_lose_their_middle() {
+        assert_eq!(model_name("llama3.2:3b"), "llama3.2:3b");
+        let long = model_name("hf.co/unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF:UD-Q4_K_XL");
+        assert_eq!(long, "hf.co/unsloth/Qwen3…ruct-GGUF:UD-Q4_K_XL");
+        assert_eq!(long.chars().count(), LONGEST_MODEL);
+        assert_eq!(model_name(&"é".repeat(41)).chars().count(), LONGEST_MODEL);
+    }
+
+    #[test]
+    fn sizes_and_counts_read_well() {
+        let sizes: Vec<_> =
+            [400_000_000, 999_000_000, 2_140_000_000, 9_990_000_000, 18_200_000_000].map(size).to_vec();
+        assert_eq!(sizes, ["400 MB", "1.0 GB", "2.1 GB", "10 GB", "18 GB"]);
+        assert_eq!([0, 1, 2].map(|n| count(n, "model")), ["no models", "1 model", "2 models"]);
+        assert_eq!(cut_end("no answer in 2 s", 9), "no answe…");
+    }
+}
