@@ -1,9 +1,14 @@
-//! The settings tree and its check: every complaint at once, each with the place it is about.
+//! The settings tree: what can be configured, and the forms in which people write it.
+
+mod check;
+mod door;
+
+pub use check::{Complaint, Severity, Step, check};
+pub use door::{LISTEN_PORT, Listen, host_name, origin};
 
 use crate::{
-    alias::{self, Alias},
-    model,
-    node::{Engine, Presence, is_node_name},
+    alias::Alias,
+    node::{Engine, Presence},
     node_url::NodeUrl,
 };
 use serde::{Deserialize, Serialize};
@@ -22,27 +27,32 @@ pub struct Config {
 /// `[server]`: the door.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
-    /// `ADDRESS:PORT` each, or `docker` for the address of Docker's bridge.
-    pub listen: Vec<String>,
-    /// More names clients may use in `Host`, on any port; requests under them need `key`.
+    /// Where we listen.
+    pub listen: Vec<Listen>,
+    /// More names clients may use in `Host`, on any port; requests under them need `key`. As [`host_name`] gives them.
     pub allowed_hosts: Vec<String>,
-    /// Web pages that may call the API from a browser: `https://chat.example`.
+    /// Web pages that may call the API from a browser: `https://chat.example`. As [`origin`] gives them.
     pub allowed_origins: Vec<String>,
     /// The key that clients must present when they do not come over loopback.
     pub key: Option<Secret>,
 }
 
-/// The listeners of a configuration that names none.
-pub const DEFAULT_LISTEN: [&str; 2] = ["127.0.0.1:11400", "[::1]:11400"];
-
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            listen: DEFAULT_LISTEN.map(String::from).to_vec(),
+            listen: door::loopback(LISTEN_PORT).map(Listen::Address).to_vec(),
             allowed_hosts: vec![],
             allowed_origins: vec![],
             key: None,
         }
+    }
+}
+
+impl ServerConfig {
+    /// The port for a listener that names none (`docker`): the first one's that does, else 11400.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.listen.iter().find_map(|listen| listen.port()).unwrap_or(LISTEN_PORT)
     }
 }
 
@@ -97,132 +107,6 @@ impl Secret {
 fn is_env_name(name: &str) -> bool {
     name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-/// How bad a complaint is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// The configuration is not used.
-    Error,
-    /// It is used, and somebody should look.
-    Warning,
-}
-
-/// One thing that is wrong, and where: `path` is the way to it in the file, for example `node[1].url`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complaint {
-    /// The way to the place: table, index in an array, field.
-    pub path: Vec<Step>,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What is wrong and what was meant.
-    pub message: String,
-}
-
-/// One step on the way to a place in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// A field or a table.
-    Field(String),
-    /// A position in an array, from 0.
-    Index(usize),
-}
-
-/// Shorthand for a path: `at("node", 1, "url")`.
-fn at(table: &str, index: usize, field: &str) -> Vec<Step> {
-    vec![Step::Field(table.into()), Step::Index(index), Step::Field(field.into())]
-}
-
-/// Checks what no single field can show. Empty when all is well.
-#[must_use]
-pub fn check(config: &Config) -> Vec<Complaint> {
-    let mut complaints = Vec::new();
-    check_nodes(config, &mut complaints);
-    check_aliases(config, &mut complaints);
-    complaints
-}
-
-fn error(path: Vec<Step>, message: String) -> Complaint {
-    Complaint { path, severity: Severity::Error, message }
-}
-
-fn warning(path: Vec<Step>, message: String) -> Complaint {
-    Complaint { path, severity: Severity::Warning, message }
-}
-
-fn check_nodes(config: &Config, complaints: &mut Vec<Complaint>) {
-    for (i, node) in config.nodes.iter().enumerate() {
-        if !is_node_name(&node.name) {
-            let message = format!("{:?} cannot be a node's name: 1 to 40 of a-z, 0-9 and -", node.name);
-            complaints.push(error(at("node", i, "name"), message));
-        }
-        if config.nodes[..i].iter().any(|other| other.name == node.name) {
-            complaints.push(error(
-                at("node", i, "name"),
-                format!("there is another node called {:?}: names must be unique", node.name),
-            ));
-        }
-        if let Some(other) = config.nodes[..i].iter().find(|other| other.url.same_server(&node.url)) {
-            let message = format!(
-                "{} is the same server as node {:?}: it counts once, under that name",
-                node.url, other.name
-            );
-            complaints.push(warning(at("node", i, "url"), message));
-        }
-        if node.max_concurrent == Some(0) {
-            complaints.push(error(
-                at("node", i, "max_concurrent"),
-                "0 would send this node nothing: leave the line out, or write 1 or more".into(),
-            ));
-        }
-    }
-}
-
-fn check_aliases(config: &Config, complaints: &mut Vec<Complaint>) {
-    for (i, alias) in config.aliases.iter().enumerate() {
-        if alias.name.is_empty() || alias.name.contains('@') {
-            complaints.push(error(
-                at("alias", i, "name"),
-                format!("{:?} cannot be an alias's name: it must not be empty or contain @", alias.name),
-            ));
-        }
-        if config.aliases[..i].iter().any(|other| model::key(&other.name) == model::key(&alias.name)) {
-            complaints.push(error(
-                at("alias", i, "name"),
-                format!("there is another alias called {:?}", alias.name),
-            ));
-        }
-        if alias.models.is_empty() {
-            complaints.push(error(
-                at("alias", i, "models"),
-                format!("alias {:?} stands for no model: name at least one", alias.name),
-            ));
-        }
-        for (j, entry) in alias.models.iter().enumerate() {
-            let mut path = at("alias", i, "models");
-            path.push(Step::Index(j));
-            if alias::is_wildcard(entry) {
-                complaints.push(error(
-                    path,
-                    format!("{entry:?}: a wildcard can be an alias's name, not one of its models"),
-                ));
-            } else if let (_, Some(node)) = model::split_pin(entry)
-                && !config.nodes.iter().any(|n| n.name == node)
-            {
-                complaints.push(error(
-                    path,
-                    format!("{entry:?} is pinned to {node:?}, and there is no node of that name"),
-                ));
-            }
-        }
-    }
-    if let Some(cycle) = alias::find_cycle(&config.aliases) {
-        let first = config.aliases.iter().position(|a| Some(&a.name) == cycle.first()).unwrap_or(0);
-        complaints.push(error(
-            at("alias", first, "models"),
-            format!("these aliases lead in a circle: {}", cycle.join(" → ")),
-        ));
-    }
 }
 
 /// Drops nodes that are the same server as an earlier one; `check` has warned about them.
@@ -294,37 +178,6 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn node(name: &str, url: &str) -> NodeConfig {
-        NodeConfig {
-            name: name.into(),
-            url: NodeUrl::parse(url).unwrap(),
-            engine: None,
-            presence: Presence::ComesAndGoes,
-            max_concurrent: None,
-            priority: 0,
-            api_key: None,
-            gpu: None,
-            vram_bytes: None,
-        }
-    }
-
-    #[test]
-    fn all_complaints_come_at_once() {
-        let config = Config {
-            nodes: vec![node("nas", "nas:11434"), node("nas", "10.0.0.5"), node("Big Box", "10.0.0.5:11434")],
-            aliases: vec![
-                Alias { name: "a".into(), models: vec!["b".into(), "x@nowhere".into()] },
-                Alias { name: "b".into(), models: vec!["a".into()] },
-            ],
-            ..Config::default()
-        };
-        let complaints = check(&config);
-        let errors = complaints.iter().filter(|c| c.severity == Severity::Error).count();
-        assert_eq!(errors, 4, "duplicate name, bad name, pin to nowhere, cycle: {complaints:#?}");
-        assert_eq!(complaints.len(), 5, "and the same server twice as a warning: {complaints:#?}");
-        assert_eq!(without_doubles(&config.nodes).len(), 2);
-    }
 
     #[test]
     fn sizes_and_durations_as_people_write_them() {
