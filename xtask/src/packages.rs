@@ -59,10 +59,11 @@ pub fn ensure(wanted: &[&[Package]], yes: bool) -> Result<String, String> {
         return Ok(format!("all {} present", names.len()));
     }
     println!("missing system packages: {}", missing.join(" "));
-    match way(family, &Asker::here(yes), &missing) {
+    let asker = Asker::here(yes);
+    match way(family, &asker, &missing) {
         Way::Tell(command) => Err(format!("to install them, type:\n\n    {command}\n")),
-        Way::Ask(prefix) if !agreed()? => {
-            let command = install_command(family, &prefix, &missing);
+        Way::Ask(_) if !agreed()? => {
+            let command = install_command(family, &asker, &missing);
             Err(format!("not installed; the command is:\n\n    {command}\n"))
         }
         Way::Ask(prefix) | Way::Install(prefix) => {
@@ -105,8 +106,7 @@ enum Way {
 }
 
 fn way(family: Family, asker: &Asker, missing: &[&str]) -> Way {
-    let usual = if asker.root { &[][..] } else { &["sudo"][..] };
-    let tell = || Way::Tell(install_command(family, usual, missing));
+    let tell = || Way::Tell(install_command(family, asker, missing));
     if !matches!(family, Family::Debian | Family::Ubuntu) {
         return tell();
     }
@@ -125,13 +125,18 @@ fn way(family: Family, asker: &Asker, missing: &[&str]) -> Way {
 }
 
 /// The command as one would type it.
-fn install_command(family: Family, prefix: &[&str], missing: &[&str]) -> String {
-    let install = match family {
-        Family::Fedora => "dnf install",
-        Family::Arch => "pacman -S --needed",
-        _ => "apt-get install --no-install-recommends",
+fn install_command(family: Family, asker: &Asker, missing: &[&str]) -> String {
+    let names = missing.join(" ");
+    let commands = match family {
+        Family::Fedora => vec![format!("dnf install {names}")],
+        Family::Arch => vec![format!("pacman -S --needed {names}")],
+        _ => vec!["apt-get update".to_owned(), format!("apt-get install --no-install-recommends {names}")],
     };
-    [prefix, &[install], missing].concat().join(" ")
+    match asker {
+        Asker { root: true, .. } => commands.join(" && "),
+        Asker { sudo: true, .. } => format!("sudo {}", commands.join(" && sudo ")),
+        Asker { .. } => format!("su -c '{}'", commands.join(" && ")),
+    }
 }
 
 fn agreed() -> Result<bool, String> {
@@ -173,10 +178,10 @@ mod tests {
         assert_eq!(ask(false, true, true, false), Way::Ask(vec!["sudo"]));
         assert_eq!(ask(false, true, true, true), Way::Install(vec!["sudo"]));
         assert_eq!(ask(false, true, false, true), Way::Install(vec!["sudo", "-n"]));
-        let told = "sudo apt-get install --no-install-recommends xvfb dbus";
-        for way in [ask(false, true, false, false), ask(false, false, true, true)] {
-            assert_eq!(way, Way::Tell(told.to_owned()));
-        }
+        let sudo = "sudo apt-get update && sudo apt-get install --no-install-recommends xvfb dbus";
+        assert_eq!(ask(false, true, false, false), Way::Tell(sudo.to_owned()));
+        let su = "su -c 'apt-get update && apt-get install --no-install-recommends xvfb dbus'";
+        assert_eq!(ask(false, false, true, true), Way::Tell(su.to_owned()));
     }
 
     #[test]
