@@ -3,7 +3,7 @@
 use super::{
     Lamp, Row, Tray, node_menu,
     summary::{lamp, summary},
-    words::{Clock, cut_end},
+    words::{Clock, count, cut_end},
 };
 use crate::snapshot::Snapshot;
 
@@ -48,6 +48,20 @@ impl Tray {
     #[must_use]
     pub fn not_started(error: &str) -> Self {
         Self::without_gateway(Lamp::Alert, error)
+    }
+
+    /// The tray while running requests are let finish; to quit again means now.
+    #[must_use]
+    pub fn ending(running: usize) -> Self {
+        let text = match running {
+            0 => "quitting…".to_owned(),
+            running => format!("quitting after {}…", count(running, "more request")),
+        };
+        let mut tray = Self::without_gateway(Lamp::Dark, &text);
+        if let Some(row) = tray.rows.iter_mut().find(|row| row.id == QUIT) {
+            row.text = "Quit now".into();
+        }
+        tray
     }
 
     /// Says in place of the base URL that it was copied.
@@ -168,6 +182,13 @@ mod tests {
         assert_eq!(texts(&tray).last(), Some(&"Quit Lamplighter"));
         assert_eq!(Tray::not_started("").summary, "the gateway did not start");
         assert_eq!(Tray::starting().lamp, Lamp::Dark);
+    }
+
+    #[test]
+    fn quitting_says_what_it_waits_for_and_offers_not_to() {
+        assert_eq!(texts(&Tray::ending(2)), ["quitting after 2 more requests…", "", "Quit now"]);
+        assert_eq!(Tray::ending(0).summary, "quitting…");
+        assert_eq!(Tray::ending(1).rows.last().map(|row| row.id.as_str()), Some(QUIT));
     }
 
     #[test]
