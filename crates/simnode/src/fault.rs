@@ -107,6 +107,13 @@ pub enum Fault {
         /// Seconds.
         seconds: f64,
     },
+    /// A gzip body nobody asked for, that unpacks to so much.
+    GzipBomb {
+        /// Mebibytes when unpacked; about 160 times less on the wire.
+        mib: usize,
+    },
+    /// Server-sent events in their rarer but valid forms: byte order mark, CRLF, comments, `id:` and `retry:`.
+    OddSse,
     /// One event of this size without a line end, then the end.
     HugeLine {
         /// Bytes.

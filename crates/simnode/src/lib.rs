@@ -20,6 +20,7 @@ mod control;
 mod engines;
 mod fault;
 mod formats;
+mod gzip;
 mod json;
 mod node;
 mod profile;

@@ -27,6 +27,7 @@ pub(crate) enum Twist {
     ErrorAfter(usize),
     Endless,
     Extra,
+    OddSse,
     HugeLine(usize),
 }
 
@@ -38,6 +39,7 @@ impl Twist {
             Fault::InBandError { after_events } => Self::ErrorAfter(*after_events),
             Fault::Endless => Self::Endless,
             Fault::Extra => Self::Extra,
+            Fault::OddSse => Self::OddSse,
             Fault::HugeLine { bytes } => Self::HugeLine(*bytes),
             _ => Self::None,
         }
@@ -81,7 +83,10 @@ impl Script {
         Duration::from_nanos(spec.ttft_ns.saturating_add(spec.per_token_ns.saturating_mul(tokens)))
     }
 
-    fn step(&mut self, bytes: Bytes) -> Option<Step> {
+    fn step(&mut self, mut bytes: Bytes) -> Option<Step> {
+        if self.twist == Twist::OddSse && self.wire.stream_type().starts_with("text/event-stream") {
+            bytes = odd(&bytes, self.emitted);
+        }
         self.emitted += 1;
         Some(Step { at: Some(self.time()), bytes })
     }
@@ -92,6 +97,13 @@ impl Script {
         let bytes = self.wire.failure("the runner stopped: simulated fault");
         self.step(bytes)
     }
+}
+
+/// The same event in a form that the standard allows and few send.
+fn odd(event: &[u8], index: usize) -> Bytes {
+    let event = String::from_utf8_lossy(event).replace('\n', "\r\n").replace("data: ", "data:");
+    let mark = if index == 0 { "\u{feff}" } else { "" };
+    Bytes::from(format!("{mark}: comment {index}\r\nid: {index}\r\nretry: 3000\r\n{event}"))
 }
 
 impl Iterator for Script {

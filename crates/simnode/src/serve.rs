@@ -117,6 +117,10 @@ fn early(node: &Node, path: &str, fault: &Fault) -> Option<Answer> {
             let words = "llama runner process has terminated: cudaMalloc failed: out of memory";
             engines::error(node, path, 500, words)
         }
+        Fault::GzipBomb { mib } => {
+            let bomb = crate::gzip::bomb(mib.saturating_mul((1 << 20) / 258));
+            Answer::new(200, crate::formats::JSON_UTF8, bomb).header("content-encoding", "gzip")
+        }
         Fault::Redirect { to } => Answer::new(307, "", "").header("location", to),
         Fault::Status { status, retry_after, body } => {
             let answer = match body {
@@ -180,7 +184,7 @@ async fn generate(node: &Node, path: &str, fault: &Fault, wire: Box<dyn Wire>, s
     let start = Instant::now();
     let twist = Twist::of(fault);
     let outcome = match twist {
-        Twist::None | Twist::Extra => Outcome::Answered,
+        Twist::None | Twist::Extra | Twist::OddSse => Outcome::Answered,
         _ => Outcome::Broken,
     };
     let spec = wire.spec();

@@ -10,7 +10,9 @@ use crate::node::Node;
 use crate::profile::{Engine, SimModel};
 
 pub(crate) fn reply(node: &Node, ask: &Ask) -> Reply {
-    let (method, path) = (ask.method(), ask.path());
+    // cpp-httplib answers HEAD with its GET handlers.
+    let method = if ask.method() == "HEAD" { "GET" } else { ask.method() };
+    let path = ask.path();
     let open = matches!(path, "/health" | "/v1/health");
     if !open && !key_fits(node, ask) {
         return Reply::Now(error(401, "Invalid API Key"));

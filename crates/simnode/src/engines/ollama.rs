@@ -149,6 +149,11 @@ fn generate(node: &Node, ask: &Ask, dialect: Dialect) -> Reply {
     if !node.profile.old && !model.capabilities.iter().any(|can| can == "completion") {
         return Reply::Now(error(path, 400, &format!("\"{shown}\" does not support {word}")));
     }
+    // `false` and `null` ask for nothing.
+    let think = ask.get("think").is_some_and(|think| think == true || think.is_string());
+    if think && !model.capabilities.iter().any(|can| can == "thinking") {
+        return Reply::Now(error(path, 400, &format!("\"{shown}\" does not support thinking")));
+    }
     if !empty {
         return Reply::Generate(Box::new(Plan::new(node, ask, dialect, model, shown)));
     }

@@ -208,6 +208,25 @@ async fn a_huge_line_never_ends() {
 }
 
 #[tokio::test]
+async fn rare_forms_of_events_and_a_bomb() {
+    let node = node().await;
+    let good = streamed(&node, "/v1/chat/completions").await;
+    node.set_fault(Fault::OddSse);
+    let got = streamed(&node, "/v1/chat/completions").await;
+    let text = got.text().strip_prefix('\u{feff}').unwrap();
+    assert!(text.starts_with(": comment 0\r\nid: 0\r\nretry: 3000\r\ndata:{"));
+    let data = |text: &str| {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
+        lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(data(text), data(good.text()));
+    node.set_fault(Fault::GzipBomb { mib: 50 });
+    let got = get(node.addr(), "/v1/models").await;
+    assert_eq!((got.status, got.header("content-encoding")), (200, Some("gzip")));
+    assert!(got.whole && got.body.starts_with(&[0x1f, 0x8b]) && got.body.len() < 400_000);
+}
+
+#[tokio::test]
 async fn rules_have_an_aim_and_a_count() {
     let node = node().await;
     node.set_fault(FaultRule::from(Fault::Html200).on(On::Generation).times(2));

@@ -29,6 +29,8 @@ async fn health_lists_and_headers() {
         (Some("llama.cpp"), Some(""))
     );
     assert_eq!((got.header("keep-alive"), got.header("date")), (Some("timeout=5, max=100"), None));
+    let got = send(node.addr(), &request("HEAD", "/health", "", "")).await;
+    assert_eq!((got.status, got.wire.len()), (200, 0));
     let got = get(node.addr(), "/api/tags").await;
     let wanted = "{\"error\":{\"message\":\"File Not Found\",\"type\":\"not_found_error\",\"code\":404}}";
     assert_eq!((got.status, got.text()), (404, wanted));

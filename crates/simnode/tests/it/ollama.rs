@@ -145,6 +145,10 @@ async fn each_api_has_its_own_errors() {
         let got = post(node.addr(), path, chat("nope")).await;
         assert_eq!((got.status, got.json()), (404, json!({ "error": "model 'nope' not found" })), "{path}");
     }
+    let mut body = chat("qwen3:8b");
+    body["think"] = json!(true);
+    let got = post(node.addr(), "/api/chat", body).await;
+    assert_eq!((got.status, got.json()), (400, json!({ "error": "\"qwen3:8b\" does not support thinking" })));
     let got = post(node.addr(), "/api/embed", json!({ "model": "nope", "input": "a" })).await;
     let wanted = json!({ "error": "model \"nope\" not found, try pulling it first" });
     assert_eq!((got.status, got.json()), (404, wanted));
