@@ -117,9 +117,6 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
 
 fn profile(arguments: Arguments) -> Result<Profile, String> {
     let mut profile = Profile::new(arguments.engine, arguments.name).old(arguments.old);
-    if profile.version.is_empty() {
-        return Err("no version".into());
-    }
     for text in &arguments.model {
         profile.models.push(model(text)?);
     }

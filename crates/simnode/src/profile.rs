@@ -221,7 +221,7 @@ impl Profile {
             responses: false,
             messages: false,
             starting_ms: 0,
-            // cpp-httplib says `Keep-Alive: timeout=5`; Go's server and uvicorn keep them (uvicorn 5 s, in its default).
+            // cpp-httplib says so in `Keep-Alive: timeout=5`, uvicorn does it unsaid; Go's server has no such limit.
             idle_close_ms: match engine {
                 Engine::Llamacpp | Engine::LlamacppRouter | Engine::Vllm => Some(5000),
                 Engine::Ollama | Engine::Openai | Engine::Lmstudio => None,

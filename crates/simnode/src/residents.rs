@@ -212,9 +212,10 @@ impl Residents {
         slot: bool,
     ) -> Result<Seat, Refusal> {
         let queued = Queued::enter(self);
-        let (ready_at, mut seat) = tokio::time::timeout(LOAD_TIMEOUT, self.hold(model, keep_alive_s))
-            .await
-            .map_err(|_| Refusal::LoadTimeout)?;
+        let (ready_at, mut seat) =
+            tokio::time::timeout(LOAD_TIMEOUT, self.hold(model, keep_alive_s, queued.place))
+                .await
+                .map_err(|_| Refusal::LoadTimeout)??;
         let wait = ready_at.saturating_duration_since(Instant::now());
         if !wait.is_zero() {
             if self.max_queue.is_some_and(|most| queued.place > most) {
@@ -242,7 +243,12 @@ impl Residents {
     }
 
     /// Keeps the model in memory for one request, waiting for room if need be.
-    async fn hold(self: &Arc<Self>, model: &SimModel, keep_alive_s: Option<i64>) -> (Instant, Seat) {
+    async fn hold(
+        self: &Arc<Self>,
+        model: &SimModel,
+        keep_alive_s: Option<i64>,
+        place: usize,
+    ) -> Result<(Instant, Seat), Refusal> {
         loop {
             // Registered before looking, so that no change is missed.
             let changed = self.changed.notified();
@@ -259,8 +265,11 @@ impl Residents {
                         }
                     }
                     let (residents, name) = (Arc::clone(self), model.name.clone());
-                    return (ready_at, Seat { residents, name, permit: None, load_ns: 0 });
+                    return Ok((ready_at, Seat { residents, name, permit: None, load_ns: 0 }));
                 }
+            }
+            if self.max_queue.is_some_and(|most| place > most) {
+                return Err(Refusal::Busy);
             }
             changed.await;
         }

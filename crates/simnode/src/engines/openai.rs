@@ -47,7 +47,6 @@ fn read(node: &Node, path: &str) -> Answer {
     match path {
         "/v1/models" => {
             let data: Vec<Raw> = node.residents.models().iter().map(|model| entry(node, model)).collect();
-            // LM Studio and OpenAI name the list last or first; clients read either.
             json(200, JSON, obj! { "object": "list", "data": data })
         }
         "/health" if vllm => Answer::new(200, "", ""),
