@@ -1,0 +1,160 @@
+//! What the tray should show now: the view of the house, and what only lasts a moment.
+
+use lamplighter_core::{
+    snapshot::Snapshot,
+    view::{self, Clock, Lamp, Tray},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a row says `Copied`.
+const COPIED: Duration = Duration::from_secs(2);
+/// The lamp stays busy until nothing has run for this long: it must not flicker between short requests.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// What there is to show.
+#[derive(Debug, Default)]
+pub enum Showing {
+    /// Nothing yet.
+    #[default]
+    Starting,
+    /// The gateway did not start, in its own words.
+    Failed(String),
+    /// The gateway runs.
+    House(Arc<Snapshot>),
+}
+
+/// The tray's state that is not in the snapshot.
+#[derive(Debug, Default)]
+pub struct Face {
+    /// What there is to show.
+    pub showing: Showing,
+    /// When the base URL was last copied.
+    pub copied_at: Option<Instant>,
+    /// On the way out.
+    pub ending: bool,
+    busy: Busy,
+}
+
+#[derive(Debug, Default)]
+enum Busy {
+    #[default]
+    No,
+    Yes,
+    QuietSince(Instant),
+}
+
+impl Face {
+    /// The tray as it should look, and when it will look different with no news at all.
+    pub fn wanted(&mut self, clock: Clock, now: Instant) -> (Tray, Option<Instant>) {
+        let snapshot = match &self.showing {
+            Showing::Starting => return (Tray::starting(), None),
+            Showing::Failed(why) => return (Tray::not_started(why), None),
+            Showing::House(snapshot) if self.ending => return (Tray::ending(snapshot.requests.len()), None),
+            Showing::House(snapshot) => snapshot,
+        };
+        let mut tray = view::tray(snapshot, clock);
+        let copied_until = self.copied_at.map(|at| at + COPIED).filter(|until| now < *until);
+        if copied_until.is_some() {
+            tray.say_copied(&snapshot.gateway.base_url);
+        }
+        let busy_until = self.busy.hold(&mut tray.lamp, now);
+        (tray, copied_until.into_iter().chain(busy_until).min())
+    }
+}
+
+impl Busy {
+    /// Keeps the lamp busy a little longer than it is; says until when.
+    fn hold(&mut self, lamp: &mut Lamp, now: Instant) -> Option<Instant> {
+        let since = match (*lamp, &self) {
+            (Lamp::Busy, _) => {
+                *self = Self::Yes;
+                return None;
+            }
+            (_, Self::No) => return None,
+            (_, Self::Yes) => now,
+            (_, Self::QuietSince(since)) => *since,
+        };
+        if now >= since + QUIET {
+            *self = Self::No;
+            return None;
+        }
+        *self = Self::QuietSince(since);
+        // More urgent lamps are shown at once.
+        *lamp = Lamp::Busy.min(*lamp);
+        Some(since + QUIET)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lamplighter_core::snapshot::{Gateway, Level, Problem};
+
+    const CLOCK: Clock = Clock { now_ms: 0, utc_offset_min: 0 };
+
+    fn face() -> Face {
+        let gateway = Gateway { base_url: "http://127.0.0.1:11400".into(), ..Default::default() };
+        Face {
+            showing: Showing::House(Arc::new(Snapshot { gateway, ..Default::default() })),
+            ..Default::default()
+        }
+    }
+
+    fn first_rows(tray: &Tray) -> Vec<&str> {
+        tray.rows.iter().take(2).map(|row| row.text.as_str()).collect()
+    }
+
+    #[test]
+    fn copied_is_said_for_two_seconds() {
+        let (mut face, t) = (face(), Instant::now());
+        face.copied_at = Some(t);
+        let (tray, next) = face.wanted(CLOCK, t + Duration::from_millis(1_900));
+        assert_eq!(first_rows(&tray)[1], "Copied http://127.0.0.1:11400");
+        assert_eq!(next, Some(t + COPIED));
+        let (tray, next) = face.wanted(CLOCK, t + COPIED);
+        assert_eq!((first_rows(&tray)[1], next), ("127.0.0.1:11400", None));
+    }
+
+    #[test]
+    fn busy_falls_back_after_two_seconds_of_quiet() {
+        let (mut busy, t) = (Busy::No, Instant::now());
+        let mut hold = |lamp: Lamp, ms| {
+            let (mut lamp, at) = (lamp, t + Duration::from_millis(ms));
+            let until = busy.hold(&mut lamp, at);
+            (lamp, until.map(|until| (until - t).as_millis()))
+        };
+        assert_eq!(hold(Lamp::Lit, 0), (Lamp::Lit, None));
+        assert_eq!(hold(Lamp::Busy, 1_000), (Lamp::Busy, None));
+        assert_eq!(hold(Lamp::Lit, 5_000), (Lamp::Busy, Some(7_000)), "quiet begins when it is first seen");
+        assert_eq!(hold(Lamp::Busy, 6_000), (Lamp::Busy, None));
+        assert_eq!(hold(Lamp::Low, 6_500), (Lamp::Busy, Some(8_500)));
+        assert_eq!(hold(Lamp::Alert, 7_000), (Lamp::Alert, Some(8_500)), "urgent things do not wait");
+        assert_eq!(hold(Lamp::Low, 8_499).0, Lamp::Busy);
+        assert_eq!(hold(Lamp::Low, 8_500), (Lamp::Low, None));
+        assert_eq!(hold(Lamp::Low, 8_600), (Lamp::Low, None));
+    }
+
+    #[test]
+    fn each_stage_of_the_gateway_has_its_tray() {
+        let now = Instant::now();
+        let mut face = Face::default();
+        assert_eq!(face.wanted(CLOCK, now).0, Tray::starting());
+        face.showing = Showing::Failed("port 11400 is taken".into());
+        assert_eq!(face.wanted(CLOCK, now).0.lamp, Lamp::Alert);
+        let problem = Problem {
+            code: "x".into(),
+            level: Level::Problem,
+            message: "nas is down".into(),
+            hint: None,
+            node: None,
+        };
+        let snapshot = Snapshot { problems: vec![problem], ..Default::default() };
+        face.showing = Showing::House(Arc::new(snapshot));
+        assert_eq!(face.wanted(CLOCK, now).0.summary, "nas is down");
+        face.ending = true;
+        assert_eq!(face.wanted(CLOCK, now).0, Tray::ending(0));
+    }
+}
