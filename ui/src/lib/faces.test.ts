@@ -1,0 +1,147 @@
+// From data to glyphs and words: every state, loaded models, requests, the line and the lamp of the house.
+import { describe, expect, it } from 'vitest';
+import { houseLamp, houseLine, isNodeName, loadedNote, memoryInUse, nodeFace, nodeMeta, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps } from './faces';
+import { house, model, node, NOON, request } from './fixture';
+import type { Gateway } from './types/Gateway';
+
+const plain = (text: string | null): string | null => (text === null ? null : text.replace(/\u00A0/g, ' '));
+
+describe('a node', () => {
+  it.each([
+    [{ state: 'unknown' }, 'away', 'looking', '', 'away'],
+    [{ state: 'up' }, 'up', 'up', '42 min', 'low'],
+    [{ state: 'asleep' }, 'asleep', 'asleep', '42 min', 'asleep'],
+    [{ state: 'waking', stage: 'api' }, 'waking', 'waking', '42:00', 'waking'],
+    [{ state: 'away' }, 'away', 'away', '42 min', 'away'],
+  ] as const)('%o shows as %s', (state, glyph, word, more, lamp) => {
+    const face = nodeFace(node(state), NOON);
+    expect([face.glyph, face.word, plain(face.more), face.lamp]).toEqual([glyph, word, more, lamp]);
+  });
+
+  it.each([
+    ['degraded', 'unsteady'],
+    ['refusing', 'refusing'],
+    ['down', 'down'],
+  ] as const)('%s is a problem, named, with its time', (state, word) => {
+    const face = nodeFace(node({ state }), NOON);
+    expect([face.glyph, face.word, face.lamp]).toEqual(['problem', word, 'problem']);
+    expect(face.more).toMatch(/^since \d\d:\d\d$/);
+  });
+
+  it('is lit only with a model in memory, and tells what runs and waits', () => {
+    const warm = node({ state: 'up' }, { models: [model({ loaded: true })], active: 2, waiting: 1 });
+    const face = nodeFace(warm, NOON);
+    expect([face.lamp, face.lit, plain(face.more)]).toEqual(['lit', true, '2 active, 1 waiting']);
+  });
+
+  it('tells GPU, engine and version, or else its address', () => {
+    expect(nodeMeta(node())).toBe('RTX 4090 · Ollama 0.14.2');
+    expect(nodeMeta(node({ state: 'up' }, { gpu: null, version: null }))).toBe('Ollama');
+    expect(nodeMeta(node({ state: 'unknown' }, { gpu: null, engine: null, version: null }))).toBe('http://192.168.1.20:11434');
+  });
+
+  it('shows memory against the size of the card only when that was typed', () => {
+    const models = [model({ loaded: true, vram_bytes: 22_978_000_000, loaded_bytes: 22_978_000_000 })];
+    expect(plain(memoryInUse(node({ state: 'up' }, { models })))).toBe('21.4 of 24 GB in use');
+    expect(plain(memoryInUse(node({ state: 'up' }, { models, vram_bytes: 22_978_000_000 })))).toBe('21.4 GB in use');
+    expect(memoryInUse(node())).toBe('');
+  });
+
+  it('has the steps of its wake', () => {
+    expect(wakeSteps(node({ state: 'waking', stage: 'api' })).map((step) => `${step.word} ${step.at}`)).toEqual(['packet done', 'reachable done', 'Ollama now', 'load model next']);
+    expect(wakeSteps(node())).toEqual([]);
+  });
+});
+
+describe('a loaded model', () => {
+  const at = (expires_at: string | null): string | null => plain(unloadsIn(model({ expires_at }), NOON));
+  it('says when it goes', () => {
+    expect(at(new Date(NOON + 4 * 60_000).toISOString())).toBe('unloads in 4 min');
+    expect(at(new Date(NOON + 20_100).toISOString())).toBe('unloads in 21 s');
+    expect(at(new Date(NOON - 1).toISOString())).toBe('unloads now');
+    expect(at('2318-01-01T00:00:00Z')).toBe('kept warm');
+    expect(at(null)).toBeNull();
+  });
+
+  it('says its size in memory, and what share is on the GPU when it spilled', () => {
+    const note = (change: object): string | null => plain(loadedNote(model({ loaded: true, ...change }), NOON));
+    expect(note({ loaded_bytes: 20e9, vram_bytes: 20e9 })).toBe('20 GB');
+    expect(note({ loaded_bytes: 20e9, vram_bytes: 12.5e9 })).toBe('20 GB · 62 % on the GPU');
+    expect(note({ loaded_bytes: 2.1e9, vram_bytes: 0, expires_at: '2318-01-01T00:00:00Z' })).toBe('2.1 GB · kept warm');
+  });
+});
+
+describe('a request', () => {
+  const text = (change: object, nodes = [node({ state: 'up' }, { models: [model({ loaded: true })] })]): string => requestFace(request(change), nodes, NOON, NOON).text;
+
+  it('says where it has got to', () => {
+    expect(text({ stage: 'queued', ahead: 0 })).toBe('next in line');
+    expect(text({ stage: 'queued', ahead: 1 })).toBe('2nd in line');
+    expect(text({ stage: 'queued', ahead: 11 })).toBe('12th in line');
+    expect(text({ stage: 'queued', node: null })).toBe('queued');
+    expect(text({ stage: 'queued', ahead: 1 }, [node({ state: 'waking', stage: 'packet' })])).toBe('waking workstation');
+    expect(text({ stage: 'sent' })).toBe('waiting for the first token');
+    expect(text({ stage: 'sent' }, [node()])).toBe('loading the model');
+    expect(text({ stage: 'sent', stream: false, operation: 'embeddings' })).toBe('embedding');
+    expect(text({ stage: 'streaming' })).toBe('streaming');
+  });
+
+  it('has a speed from events since the first byte, once that means something', () => {
+    const streaming = request({ stage: 'streaming', first_byte_ms: NOON - 2_000, events: 187 });
+    expect(tokensPerSecond(streaming, NOON)).toBe(93);
+    expect(plain(requestFace(streaming, [], NOON, NOON).rate)).toBe('93 tok/s');
+    expect(tokensPerSecond({ ...streaming, events: 2 }, NOON)).toBeNull();
+    expect(tokensPerSecond({ ...streaming, first_byte_ms: NOON - 100 }, NOON)).toBeNull();
+    expect(tokensPerSecond({ ...streaming, stream: false }, NOON)).toBeNull();
+  });
+
+  it('splits its time into waiting and streaming', () => {
+    const face = requestFace(request({ first_byte_ms: NOON - 3_000 }), [], NOON, NOON);
+    expect([face.waited_ms, face.streamed_ms, face.clock]).toEqual([5_000, 3_000, '0:08']);
+  });
+});
+
+describe('the house', () => {
+  it('says itself in one line', () => {
+    expect(plain(houseLine(house()))).toBe('no machines yet');
+    const nodes = [node(), node({ state: 'degraded' }, { name: 'b' }), node({ state: 'waking', stage: 'packet' }, { name: 'c' })];
+    const problems = [{ code: 'x', level: 'problem' as const, message: 'm', hint: null, node: null }];
+    expect(plain(houseLine(house({ nodes, problems })))).toBe('2 of 3 machines up, 1 waking, 1 to look at');
+    expect(plain(houseLine(house({ nodes: [node()] })))).toBe('1 of 1 machine up');
+  });
+
+  it('has one lamp, the most pressing first', () => {
+    const cpu = node({ state: 'up' }, { gpu: null, vram_bytes: null });
+    const notice = [{ code: 'x', level: 'notice' as const, message: 'm', hint: null, node: null }];
+    const paused = { ...house().gateway, mode: 'paused' } as Gateway;
+    expect(houseLamp(house())).toBe('dark');
+    expect(houseLamp(house({ nodes: [cpu], problems: notice }))).toBe('low');
+    expect(houseLamp(house({ nodes: [node()] }))).toBe('lit');
+    expect(houseLamp(house({ nodes: [node()], requests: [request()] }))).toBe('busy');
+    expect(houseLamp(house({ nodes: [node({ state: 'waking', stage: 'api' })], requests: [request()] }))).toBe('waking');
+    expect(houseLamp(house({ gateway: paused, nodes: [node()] }))).toBe('paused');
+    expect(houseLamp(house({ gateway: paused, problems: [{ ...notice[0]!, level: 'problem' }] }))).toBe('alert');
+  });
+
+  it('routes by itself unless the gateway says otherwise', () => {
+    const { gateway } = house();
+    expect(routing(gateway)).toEqual({ mode: 'auto', until_ms: null });
+    expect(routing({ ...gateway, mode: 'paused', paused_until_ms: NOON } as Gateway)).toEqual({ mode: 'paused', until_ms: NOON });
+    expect(routing({ ...gateway, mode: 'local', paused_until_ms: NOON } as Gateway).until_ms).toBeNull();
+  });
+});
+
+describe('a name for a machine', () => {
+  it.each([
+    ['nas', 'nas'],
+    ['http://NAS.local:11434/v1', 'nas'],
+    ['gpu_box:8080', 'gpu-box'],
+    ['192.168.1.20:11434', '192-168-1-20'],
+    ['https://user:pw@api.example.org/x?y', 'api'],
+    ['[fd00::1]:11434', 'fd00-1'],
+    ['', ''],
+  ])('from %s is %s', (address, name) => {
+    expect(suggestName(address)).toBe(name);
+    expect(name === '' || isNodeName(name)).toBe(true);
+  });
+});

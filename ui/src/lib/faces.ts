@@ -1,0 +1,200 @@
+// What the data looks like: pure functions from the snapshot to glyphs and words. Times in milliseconds by the gateway's clock.
+import { age, isTyped, memory, moment, parseTime, rate, size, until, watch } from './format';
+import type { Gateway } from './types/Gateway';
+import type { Model } from './types/Model';
+import type { Node } from './types/Node';
+import type { Request } from './types/Request';
+import type { Snapshot } from './types/Snapshot';
+import type { Stage } from './types/Stage';
+import { engineTitle, stageWord, stateWord, words, type RouteMode } from './words';
+
+/** The glyphs of the design: six shapes for the eight states of the gateway. */
+export type Glyph = 'up' | 'asleep' | 'waking' | 'away' | 'problem' | 'cloud';
+/** The lanterns of the design. */
+export type LampShape = 'dark' | 'low' | 'lit' | 'busy' | 'waking' | 'paused' | 'asleep' | 'away' | 'problem';
+
+/** Routing as the gateway tells it; an older gateway tells nothing. */
+type Routed = Gateway & { mode?: RouteMode; paused_until_ms?: number | null };
+
+/** Glyph, word and lamp of a node. `more` is the detail after the word. */
+export type NodeFace = { glyph: Glyph; word: string; more: string; lamp: LampShape; lit: boolean };
+
+const GLYPHS: Record<Node['state'], Glyph> = {
+  unknown: 'away',
+  up: 'up',
+  degraded: 'problem',
+  refusing: 'problem',
+  asleep: 'asleep',
+  waking: 'waking',
+  away: 'away',
+  down: 'problem',
+};
+
+/** How a node's state is shown. */
+export function nodeFace(node: Node, now_ms: number): NodeFace {
+  const glyph = GLYPHS[node.state];
+  const lasted = now_ms - node.since_ms;
+  const lit = node.state === 'up' && loaded(node).length > 0;
+  const face = { glyph, word: stateWord[node.state], more: '', lamp: glyph as LampShape, lit };
+  switch (node.state) {
+    case 'unknown':
+      return face;
+    case 'up': {
+      const busy = node.active > 0 ? words.node.active(node.active) : age(lasted);
+      const more = node.waiting > 0 ? `${busy}, ${words.node.waiting(node.waiting)}` : busy;
+      return { ...face, more, lamp: lit ? 'lit' : 'low' };
+    }
+    case 'waking':
+      return { ...face, more: watch(lasted) };
+    case 'asleep':
+    case 'away':
+      return { ...face, more: age(lasted) };
+    case 'degraded':
+    case 'refusing':
+    case 'down':
+      return { ...face, more: words.node.since(moment(node.since_ms, now_ms)) };
+  }
+}
+
+/** The models of a node that are in memory. */
+export function loaded(node: Node): Model[] {
+  return node.models.filter((model) => model.loaded === true);
+}
+
+/** What a loaded model's line says after its name: size, share on the GPU, and when it goes. */
+export function loadedNote(model: Model, now_ms: number): string {
+  const bytes = model.loaded_bytes ?? model.vram_bytes ?? model.size_bytes;
+  const parts: string[] = bytes === null ? [] : [size(bytes)];
+  if (model.vram_bytes !== null && model.loaded_bytes !== null && model.vram_bytes > 0 && model.vram_bytes < model.loaded_bytes) {
+    parts.push(words.node.onGpu(Math.floor((100 * model.vram_bytes) / model.loaded_bytes)));
+  }
+  const leaving = unloadsIn(model, now_ms);
+  if (leaving !== null) parts.push(leaving);
+  return parts.join(` ${words.dot} `);
+}
+
+/** Engines write a time centuries ahead for "never"; a month is already for ever. */
+const FOR_EVER_MS = 30 * 24 * 3600 * 1000;
+
+/** `unloads in 4 min`, `kept warm`, or null when the engine does not tell. */
+export function unloadsIn(model: Model, now_ms: number): string | null {
+  const at = parseTime(model.expires_at);
+  if (at === null) return null;
+  const left = at - now_ms;
+  if (left > FOR_EVER_MS) return words.node.keptWarm;
+  return left <= 0 ? words.node.unloadsNow : words.node.unloadsIn(until(left));
+}
+
+/** GPU as typed, engine with version: the line under a node's name. */
+export function nodeMeta(node: Node): string {
+  const engine = node.engine === null ? null : [engineTitle[node.engine], node.version ?? ''].join(' ').trim();
+  return [node.gpu, engine].filter((part) => part !== null && part !== '').join(` ${words.dot} `) || node.url;
+}
+
+/** Memory that loaded models hold: `21.4 of 24 GB in use`, or '' when nothing is known. */
+export function memoryInUse(node: Node): string {
+  const models = loaded(node);
+  const video = models.reduce((sum, model) => sum + (model.vram_bytes ?? 0), 0);
+  const used = video > 0 ? video : models.reduce((sum, model) => sum + (model.loaded_bytes ?? 0), 0);
+  if (used === 0) return '';
+  // The snapshot's amount may be the most that was ever seen in use: that is no capacity, so it is not shown as one.
+  if (video > 0 && node.vram_bytes !== null && isTyped(node.vram_bytes)) return words.node.memoryOf(memory(used), memory(node.vram_bytes));
+  return words.node.memory(memory(used));
+}
+
+/** Parameters, quantization and size on disk: what the folded list says of a model. */
+export function modelNote(model: Model): string {
+  const parts = [model.parameter_size, model.quantization, model.size_bytes === null ? null : size(model.size_bytes)];
+  if (model.remote) parts.push(words.node.remote);
+  return parts.filter((part) => part !== null && part !== '').join(` ${words.dot} `);
+}
+
+/** The stages of a wake, each done, under way or still to come. */
+export function wakeSteps(node: Node): { stage: Stage; word: string; at: 'done' | 'now' | 'next' }[] {
+  if (node.state !== 'waking') return [];
+  const order: Stage[] = ['packet', 'reachable', 'api', 'loading'];
+  const current = order.indexOf(node.stage);
+  const engine = node.engine === null ? stageWord.api : engineTitle[node.engine];
+  return order.map((stage, place) => ({
+    stage,
+    word: stage === 'api' ? engine : stageWord[stage],
+    at: place < current ? 'done' : place === current ? 'now' : 'next',
+  }));
+}
+
+/** Routing as it is now. `until_ms` only when a pause ends by itself. */
+export function routing(gateway: Gateway): { mode: RouteMode; until_ms: number | null } {
+  const { mode, paused_until_ms } = gateway as Routed;
+  return { mode: mode ?? 'auto', until_ms: mode === 'paused' ? (paused_until_ms ?? null) : null };
+}
+
+/** The one line beside the title: `2 of 3 machines up, 1 waking, 1 to look at`. */
+export function houseLine(snapshot: Snapshot): string {
+  if (snapshot.nodes.length === 0) return words.house.none;
+  const count = (state: Node['state']): number => snapshot.nodes.filter((node) => node.state === state).length;
+  const parts = [words.house.up(count('up') + count('degraded'), snapshot.nodes.length)];
+  if (count('waking') > 0) parts.push(words.house.waking(count('waking')));
+  if (snapshot.problems.length > 0) parts.push(words.house.problem(snapshot.problems.length));
+  return parts.join(', ');
+}
+
+/** The lamp of the whole house, as the tray shows it: the first that holds wins. */
+export function houseLamp(snapshot: Snapshot): Exclude<LampShape, 'asleep' | 'away' | 'problem'> | 'alert' {
+  if (snapshot.problems.some((problem) => problem.level === 'problem')) return 'alert';
+  if (routing(snapshot.gateway).mode === 'paused') return 'paused';
+  if (snapshot.nodes.some((node) => node.state === 'waking')) return 'waking';
+  if (snapshot.requests.length > 0) return 'busy';
+  const up = snapshot.nodes.filter((node) => node.state === 'up' || node.state === 'degraded');
+  if (up.some((node) => node.gpu !== null || node.vram_bytes !== null)) return 'lit';
+  return up.length > 0 ? 'low' : 'dark';
+}
+
+/** Tokens per second since the first byte, from events; null while that says nothing yet. */
+export function tokensPerSecond(request: Request, at_ms: number): number | null {
+  if (!request.stream || request.first_byte_ms === null || request.events < 3) return null;
+  const seconds = (at_ms - request.first_byte_ms) / 1000;
+  return seconds >= 0.5 ? (request.events - 1) / seconds : null;
+}
+
+/** What a live request says: its words, and how long it waited and streamed. */
+export type RequestFace = { text: string; rate: string; clock: string; waited_ms: number; streamed_ms: number };
+
+/** How a request under way is shown. `at_ms` is when its counts were taken. */
+export function requestFace(request: Request, nodes: readonly Node[], now_ms: number, at_ms: number): RequestFace {
+  const clock = watch(now_ms - request.started_ms);
+  const first = request.first_byte_ms;
+  const waited_ms = Math.max(0, (first ?? now_ms) - request.started_ms);
+  const streamed_ms = first === null ? 0 : Math.max(0, now_ms - first);
+  const speed = tokensPerSecond(request, at_ms);
+  const face = { rate: speed === null ? '' : words.now.rate(rate(speed)), clock, waited_ms, streamed_ms };
+  return { ...face, text: requestText(request, nodes) };
+}
+
+function requestText(request: Request, nodes: readonly Node[]): string {
+  const node = nodes.find((one) => one.name === request.node);
+  switch (request.stage) {
+    case 'queued':
+      if (node?.state === 'waking') return words.now.waking(node.name);
+      if (request.ahead === null) return words.now.queued;
+      return request.ahead === 0 ? words.now.nextInLine : words.now.inLine(request.ahead + 1);
+    case 'sent': {
+      const model = node?.models.find((one) => one.name === (request.node_model ?? request.model));
+      if (model?.loaded === false) return words.now.loading;
+      return request.stream ? words.now.firstToken : words.now.working(request.operation);
+    }
+    case 'streaming':
+      return words.now.streaming;
+  }
+}
+
+/** A name for a node that is added: the first part of its host, made to fit `[a-z0-9-]{1,40}`. */
+export function suggestName(address: string): string {
+  const host = address.trim().replace(/^[a-z][a-z0-9+.-]*:\/\//i, '').replace(/^[^@/]*@/, '').replace(/[/?#].*$/, '').replace(/:\d*$/, '');
+  if (/^[\d.]+$/.test(host) || host.includes(':')) return host.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 40);
+  return (host.split('.')[0] ?? '').toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 40);
+}
+
+/** Is this a node name that the configuration accepts? */
+export function isNodeName(name: string): boolean {
+  return /^[a-z0-9-]{1,40}$/.test(name);
+}

@@ -1,0 +1,24 @@
+// What a screen reader should hear when the house changes: one sentence per machine or contact, nothing about numbers.
+import { nodeFace } from './faces';
+import type { Snapshot } from './types/Snapshot';
+import { words } from './words';
+
+/** The sentences for what changed between two snapshots. The first snapshot is no news. */
+export function news(before: Snapshot | null, after: Snapshot): string[] {
+  if (before === null) return [];
+  const known = new Map(before.nodes.map((node) => [node.name, node]));
+  const said: string[] = [];
+  for (const node of after.nodes) {
+    const was = known.get(node.name);
+    const word = nodeFace(node, after.at_ms).word;
+    if (!was) said.push(words.node.added(node.name));
+    else if (nodeFace(was, before.at_ms).word !== word) said.push(words.node.nowState(node.name, word));
+    known.delete(node.name);
+  }
+  for (const name of known.keys()) said.push(words.node.gone(name));
+  const problems = new Set(before.problems.map((problem) => `${problem.code} ${problem.node ?? ''}`));
+  for (const problem of after.problems) {
+    if (!problems.has(`${problem.code} ${problem.node ?? ''}`)) said.push(problem.message);
+  }
+  return said;
+}

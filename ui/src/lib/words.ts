@@ -1,0 +1,293 @@
+// Every word that people read in the window, in one place. Short, plain, sentence case; errors in lower case without a full stop.
+import type { Engine } from './types/Engine';
+import type { Operation } from './types/Operation';
+import type { Presence } from './types/Presence';
+import type { Stage } from './types/Stage';
+import type { State } from './types/State';
+
+/** A number and its unit, with a space that does not break. */
+export const unit = (n: string, u: string): string => `${n}\u00A0${u}`;
+const n = (count: number, one: string, many = `${one}s`): string => unit(String(count), count === 1 ? one : many);
+
+export const engineTitle: Record<Engine, string> = {
+  ollama: 'Ollama',
+  vllm: 'vLLM',
+  llamacpp: 'llama.cpp',
+  lmstudio: 'LM Studio',
+  openai: 'OpenAI-compatible',
+};
+
+export const stateWord: Record<State['state'], string> = {
+  unknown: 'looking',
+  up: 'up',
+  degraded: 'unsteady',
+  refusing: 'refusing',
+  asleep: 'asleep',
+  waking: 'waking',
+  away: 'away',
+  down: 'down',
+};
+
+export const stageWord: Record<Stage, string> = {
+  packet: 'packet',
+  reachable: 'reachable',
+  api: 'engine',
+  loading: 'load model',
+};
+
+export const presence: Record<Presence, { title: string; effect: string }> = {
+  'always-on': { title: 'Always on', effect: 'Should answer at any hour. Silence is a problem.' },
+  sleeps: { title: 'Sleeps', effect: 'Off by plan, quiet is normal.' },
+  'comes-and-goes': { title: 'Comes and goes', effect: 'A laptop: gone without alarm.' },
+};
+
+export type RouteMode = 'auto' | 'local' | 'no-wake' | 'paused';
+
+export const route: Record<RouteMode, { title: string; effect: string }> = {
+  auto: { title: 'Automatic', effect: 'Every machine takes part' },
+  local: { title: 'Local only', effect: 'Nothing leaves the house' },
+  'no-wake': { title: 'Never wake', effect: 'Only machines that are up' },
+  paused: { title: 'Paused', effect: 'New requests are turned away' },
+};
+
+const listing = new Intl.ListFormat('en', { type: 'conjunction' });
+
+export const words = {
+  app: 'Lamplighter',
+  demo: 'demo',
+  title: (demo: boolean) => `Overview · Lamplighter${demo ? ' (demo)' : ''}`,
+  dot: '·',
+
+  rail: {
+    sections: 'Sections',
+    overview: 'Overview',
+    nodes: 'Nodes',
+    add: 'Add a machine',
+    row: (name: string, state: string) => `${name}, ${state}`,
+    version: (version: string) => `version ${version}`,
+    shortcuts: 'Keyboard shortcuts',
+  },
+
+  house: {
+    none: 'no machines yet',
+    up: (up: number, all: number) => `${up} of ${n(all, 'machine')} up`,
+    waking: (count: number) => `${count} waking`,
+    problem: (count: number) => `${count} to look at`,
+    connecting: 'connecting',
+    lost: 'not connected',
+    locked: 'no access',
+    lamp: {
+      dark: 'no machine answers',
+      low: 'machines are up, none with a GPU',
+      lit: 'a machine with a GPU is up',
+      busy: 'requests are running',
+      waking: 'a machine is waking',
+      paused: 'routing is paused',
+      alert: 'something needs a look',
+    },
+  },
+
+  copy: {
+    base: 'Copy base URL',
+    address: 'Copy address',
+    command: (text: string) => `Copy ${text}`,
+    done: (text: string) => `Copied ${text}`,
+    failed: 'could not copy',
+    failedHint: (text: string) => `select it by hand: ${text}`,
+  },
+
+  routing: {
+    label: 'Routing',
+    pauseHour: 'Pause for an hour',
+    pauseOpen: 'Pause until I resume',
+    resume: 'Resume',
+    paused: 'Routing is paused',
+    pausedUntil: (time: string) => `Routing is paused until ${time}`,
+    pausedHint: 'new requests get a 503, running ones finish',
+    set: (title: string) => `Routing: ${title}`,
+  },
+
+  node: {
+    section: 'Machines',
+    card: (name: string, state: string) => `${name}, ${state}`,
+    models: (count: number) => n(count, 'model'),
+    modelsOf: (name: string) => `Models on ${name}`,
+    active: (count: number) => `${count} active`,
+    waiting: (count: number) => `${count} waiting`,
+    since: (time: string) => `since ${time}`,
+    noneLoaded: 'no model loaded',
+    loadedUnknown: 'this engine does not tell what is loaded',
+    lookingAt: (url: string) => `asking ${url}`,
+    keptWarm: 'kept warm',
+    unloadsIn: (time: string) => `unloads in ${time}`,
+    unloadsNow: 'unloads now',
+    onGpu: (percent: number) => `${unit(String(percent), '%')} on the GPU`,
+    moreLoaded: (count: number) => `${count} more`,
+    memoryOf: (used: string, all: string) => `${used} of ${unit(all, 'GB')} in use`,
+    memory: (used: string) => `${unit(used, 'GB')} in use`,
+    free: 'Free the GPU',
+    unloadAll: 'Unload all',
+    load: 'Load',
+    unload: 'Unload',
+    loadModel: (model: string) => `Load ${model}`,
+    unloadModel: (model: string) => `Unload ${model}`,
+    loading: (model: string, node: string) => `Loading ${model} on ${node}`,
+    unloading: (model: string, node: string) => `Unloading ${model} from ${node}`,
+    freeing: (node: string) => `Unloading everything from ${node}`,
+    nothingLoaded: (node: string) => `nothing is loaded on ${node}`,
+    more: (name: string) => `More about ${name}`,
+    edit: 'Edit…',
+    remove: 'Remove…',
+    remote: 'leaves the house',
+    loaded: 'loaded',
+    asLastSeen: 'as last seen',
+    wakeProgress: (name: string, stage: string, time: string) => `waking ${name}, ${stage}, ${time}`,
+    engineStage: (engine: string) => engine,
+    nowState: (name: string, state: string) => `${name} is ${state}`,
+    added: (name: string) => `${name} was added`,
+    gone: (name: string) => `${name} was removed`,
+  },
+
+  now: {
+    section: 'Now',
+    count: (count: number) => n(count, 'request'),
+    none: 'Nothing running',
+    noneHint: 'Requests show here while they wait, load and stream.',
+    nextInLine: 'next in line',
+    inLine: (place: number) => `${ordinal(place)} in line`,
+    queued: 'queued',
+    waking: (node: string) => `waking ${node}`,
+    loading: 'loading the model',
+    firstToken: 'waiting for the first token',
+    working: (operation: Operation) => (EMBEDS.has(operation) ? 'embedding' : 'working'),
+    streaming: 'streaming',
+    rate: (rate: string) => unit(rate, 'tok/s'),
+    cancel: (client: string, model: string) => `Cancel this request: ${client}, ${model}`,
+    cancelled: 'Request cancelled',
+    ended: 'That request had ended already',
+    bar: (waited: string, streamed: string) => `waited ${waited}, streaming ${streamed}`,
+    barWaiting: (waited: string) => `waiting ${waited}`,
+    to: 'to',
+    unknownClient: 'unknown app',
+  },
+
+  totals: {
+    section: 'Since start',
+    since: (time: string, long: string) => `${time}, ${long} ago`,
+    requests: 'requests',
+    answered: 'answered',
+    failed: 'failed',
+    cancelled: 'cancelled',
+    tokensIn: 'tokens read',
+    tokensOut: 'tokens written',
+  },
+
+  problems: {
+    section: 'To look at',
+    show: (name: string) => `Show ${name}`,
+    more: (count: number) => `${count} more`,
+    fewer: 'Show fewer',
+  },
+
+  contact: {
+    connecting: 'Connecting to the gateway',
+    lost: 'No contact with the gateway',
+    lostSince: (time: string) => `what you see is from ${time}`,
+    retryIn: (time: string) => `trying again in ${time}`,
+    retrying: 'trying again',
+    tryNow: 'Try now',
+    back: 'Connected again',
+    never: 'No contact with the gateway',
+    neverHint: 'Is it running? Start it with',
+    serve: 'lamplighter serve',
+    lockedNone: 'This page needs a key',
+    lockedSpent: 'This link has been used, or is older than a minute',
+    lockedRefused: 'The key of this page is no longer valid',
+    lockedHint: 'For a fresh one run this on the computer where Lamplighter runs:',
+    open: 'lamplighter open',
+  },
+
+  empty: {
+    title: 'No machines yet',
+    body: 'Lamplighter looked on this computer and found no model server. Add the machine that runs your models.',
+    add: 'Add a machine…',
+    config: 'or write it into',
+    copyPath: 'Copy the path',
+    tile: 'Add a machine…',
+  },
+
+  machine: {
+    addTitle: 'Add a machine',
+    editTitle: (name: string) => `Edit ${name}`,
+    address: 'Address',
+    addressHint: 'A name, an IP address or a URL, with or without a port: nas, 192.168.1.20, gpu:8080',
+    asking: 'asking…',
+    found: (engine: string, version: string, models: number) => listOf([`${engine} ${version}`.trim(), n(models, 'model')]),
+    notYet: 'You can add it all the same: it will show as soon as it answers.',
+    name: 'Name',
+    nameHint: 'Small letters, digits and hyphens',
+    nameWrong: 'use 1 to 40 small letters, digits or hyphens',
+    nameTaken: (name: string) => `${name} exists already`,
+    addressMissing: 'an address is needed',
+    presence: 'How it comes and goes',
+    more: 'More',
+    gpu: 'GPU',
+    gpuHint: 'In your words, for people: RTX 4090',
+    vram: 'Video memory',
+    vramHint: 'For example 24GB',
+    vramWrong: 'write it like 24GB or 512MB',
+    priority: 'Priority',
+    priorityHint: 'Higher goes first among equals',
+    slots: 'Answers at once',
+    slotsHint: 'Per loaded model; empty: what the engine can do',
+    numberWrong: 'a whole number is needed',
+    slotsWrong: 'a whole number from 1 on is needed',
+    add: 'Add machine',
+    save: 'Save',
+    cancel: 'Cancel',
+    remove: 'Remove…',
+    removeSure: (name: string) => `Remove ${name}? Its models leave the list; the machine itself is not touched.`,
+    removeYes: (name: string) => `Remove ${name}`,
+    removeNo: 'Keep it',
+    added: (name: string) => `${name} was added`,
+    saved: (name: string) => `${name} was saved`,
+    removed: (name: string) => `${name} was removed`,
+  },
+
+  shortcuts: {
+    title: 'Keyboard shortcuts',
+    close: 'Close',
+    overview: 'Overview',
+    region: 'Next and previous region',
+    card: 'On a machine: its models',
+    unload: 'On a machine: unload everything',
+    copy: 'Copy base URL',
+    sheet: 'This list',
+    escape: 'Close what is open',
+  },
+
+  talk: {
+    region: 'Messages',
+    dismiss: 'Dismiss',
+    hint: 'hint:',
+    unreachable: 'the gateway does not answer',
+    unreachableHint: 'the page tries again by itself',
+    tooSlow: 'the gateway took too long to answer',
+    unclear: (status: number) => `the gateway answered ${status}`,
+  },
+
+  and: (parts: string[]): string => listing.format(parts),
+};
+
+const EMBEDS: ReadonlySet<Operation> = new Set<Operation>(['embeddings', 'ollama_embed', 'ollama_embeddings']);
+
+function listOf(parts: string[]): string {
+  return parts.filter((part) => part !== '').join(', ');
+}
+
+/** `2nd`, `3rd`, `11th`. */
+export function ordinal(place: number): string {
+  const tens = place % 100;
+  const ending = tens > 10 && tens < 14 ? 'th' : (['th', 'st', 'nd', 'rd'][place % 10] ?? 'th');
+  return `${place}${ending}`;
+}
