@@ -40,34 +40,41 @@ pub fn find<'a>(aliases: &'a [Alias], name: &str) -> Option<&'a Alias> {
 /// `model@node` in `name` pins every model of an alias that is not pinned already.
 #[must_use]
 pub fn resolve<'a>(aliases: &'a [Alias], name: &'a str) -> Vec<Target<'a>> {
-    let mut targets = Vec::with_capacity(2);
-    collect(aliases, name, None, 0, &mut targets);
-    targets
+    let mut search = Search { aliases, seen: Vec::new(), targets: Vec::with_capacity(2) };
+    search.collect(name, None, 0);
+    search.targets
 }
 
 /// Longest chain of aliases that is followed. The configuration refuses cycles; this bounds what a wildcard could hide.
 const DEPTH: usize = 16;
 
-fn collect<'a>(
+struct Search<'a> {
     aliases: &'a [Alias],
-    name: &'a str,
-    pin: Option<&'a str>,
-    depth: usize,
-    out: &mut Vec<Target<'a>>,
-) {
-    let (bare, own_pin) = model::split_pin(name);
-    let node = own_pin.or(pin);
-    match find(aliases, bare) {
-        // An entry that is pinned inside an alias is always a real model: `qwen = ["qwen@nas"]` is a useful alias.
-        Some(alias) if depth < DEPTH && (depth == 0 || own_pin.is_none()) => {
-            for entry in &alias.models {
-                collect(aliases, entry, node, depth + 1, out);
+    /// Aliases that were opened, each with the pin it was opened under: a second time would add nothing.
+    seen: Vec<(&'a str, Option<&'a str>)>,
+    targets: Vec<Target<'a>>,
+}
+
+impl<'a> Search<'a> {
+    fn collect(&mut self, name: &'a str, pin: Option<&'a str>, depth: usize) {
+        let (bare, own_pin) = model::split_pin(name);
+        let node = own_pin.or(pin);
+        match find(self.aliases, bare) {
+            // An entry that is pinned inside an alias is always a real model: `qwen = ["qwen@nas"]` is a useful alias.
+            Some(alias) if depth < DEPTH && (depth == 0 || own_pin.is_none()) => {
+                if self.seen.contains(&(&alias.name, node)) {
+                    return;
+                }
+                self.seen.push((&alias.name, node));
+                for entry in &alias.models {
+                    self.collect(entry, node, depth + 1);
+                }
             }
-        }
-        _ => {
-            let target = Target { model: bare, node };
-            if !out.contains(&target) {
-                out.push(target);
+            _ => {
+                let target = Target { model: bare, node };
+                if !self.targets.contains(&target) {
+                    self.targets.push(target);
+                }
             }
         }
     }
@@ -76,31 +83,42 @@ fn collect<'a>(
 /// The names along a cycle of aliases, if there is one: `["a", "b", "a"]`.
 #[must_use]
 pub fn find_cycle(aliases: &[Alias]) -> Option<Vec<String>> {
-    fn walk(aliases: &[Alias], alias: &Alias, path: &mut Vec<String>) -> bool {
-        let closed = path.contains(&alias.name);
-        path.push(alias.name.clone());
+    // Names that were walked to their ends without a cycle need no second walk: each alias is walked once.
+    fn walk<'a>(
+        aliases: &'a [Alias],
+        alias: &'a Alias,
+        path: &mut Vec<&'a str>,
+        clean: &mut Vec<&'a str>,
+    ) -> bool {
+        if clean.contains(&alias.name.as_str()) {
+            return false;
+        }
+        let closed = path.contains(&alias.name.as_str());
+        path.push(&alias.name);
         if closed {
             return true;
         }
         for entry in &alias.models {
             if let (bare, None) = model::split_pin(entry)
                 && let Some(next) = find(aliases, bare)
-                && walk(aliases, next, path)
+                && walk(aliases, next, path, clean)
             {
                 return true;
             }
         }
         path.pop();
+        clean.push(&alias.name);
         false
     }
+    let mut clean = Vec::new();
     aliases.iter().find_map(|alias| {
         let mut path = Vec::new();
-        if !walk(aliases, alias, &mut path) {
+        if !walk(aliases, alias, &mut path, &mut clean) {
             return None;
         }
         // Only the cycle itself, not the way into it.
         let start = path.iter().position(|name| Some(name) == path.last()).unwrap_or(0);
-        Some(path.split_off(start))
+        Some(path[start..].iter().map(|&name| name.to_owned()).collect())
     })
 }
 
@@ -199,6 +217,15 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, text), fits, "{pattern} on {text}");
         }
+    }
+
+    #[test]
+    fn many_ways_to_the_same_models_cost_no_more_than_one() {
+        let names: Vec<String> = (0..200).map(|i| format!("a{i}")).collect();
+        let aliases: Vec<Alias> =
+            names.windows(2).map(|w| alias(&w[0], &[w[1].as_str(), w[1].as_str(), "m"])).collect();
+        assert_eq!(find_cycle(&aliases), None);
+        assert!(resolve(&aliases, "a0").contains(&Target { model: "m", node: None }));
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use crate::{
     room::{EMBED_SLOTS, Place, Room, Seat},
 };
 use serde::Serialize;
-use std::{cmp::Reverse, fmt, sync::Arc};
+use std::{cmp::Reverse, sync::Arc};
 
 /// What a request asks for, as far as routing is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -54,15 +54,17 @@ pub enum Reason {
     Busy,
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Reason {
+    /// The reason in words, ASCII only: it stands in a response header.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
             Self::Pinned => "pinned to this node",
             Self::LoadedFree => "loaded, with a free place",
             Self::Free => "a free place",
             Self::Loaded => "loaded, all places taken",
             Self::Busy => "all places taken",
-        })
+        }
     }
 }
 

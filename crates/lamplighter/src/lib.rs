@@ -1,5 +1,255 @@
 //! One address for every model in the house: the running gateway.
+//!
+//! [`Lamplighter::start`] is the wiring, on one page. Who owns what, and which module may name which, stands in
+//! ARCHITECTURE.md and is kept by the house-rules test.
 
+pub mod answer;
+pub mod attempt;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod control;
+pub mod control_file;
+pub mod dialects;
 pub mod engines;
+pub mod live;
+pub mod meter;
+pub mod places;
+pub mod proxy;
+pub mod registry;
 pub mod secrets;
+pub mod server;
+pub mod upstream;
+
+use config::{Broken, Loaded, Origin};
+use control::Control;
+use control_file::ControlFile;
+use lamplighter_core::{
+    config::without_doubles,
+    snapshot::{Gateway, Level, Problem, Snapshot},
+};
+use live::Requests;
+use places::Places;
+use proxy::Proxy;
+use registry::{Registry, Watched};
+use server::{Guard, House, Keyring, Limits};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use tokio::sync::{Notify, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How to start.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The configuration file; the platform's own place when `None`.
+    pub config: Option<PathBuf>,
+    /// Start without nodes when the file is broken and no good copy exists: the app does, `serve` does not.
+    pub tolerate_broken: bool,
+    /// The door's limits.
+    pub limits: Limits,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration is broken.
+    Config(Broken),
+    /// A listener cannot be opened, or a key cannot be read.
+    Door(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(broken) => f.write_str(&broken.report()),
+            Self::Door(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The gateway.
+#[derive(Debug)]
+pub struct Lamplighter;
+
+impl Lamplighter {
+    /// Reads the configuration, opens the door and begins to watch the nodes. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`], in words for a person.
+    pub async fn start(options: Options) -> Result<Handle, StartError> {
+        let config_path = options.config.clone().unwrap_or_else(config::default_path);
+        let (loaded, mut notices) = load(&config_path, options.tolerate_broken)?;
+        let base_dir = loaded.base_dir().to_owned();
+        let server = &loaded.config.server;
+        let key = server.key.as_ref().map(|key| secrets::resolve(key, &base_dir)).transpose();
+        let key =
+            key.map_err(|why| StartError::Door(format!("the `key` of [server] cannot be read: {why}")))?;
+        let bound = server::bind(server).map_err(StartError::Door)?;
+        notices.extend(bound.warnings.iter().map(|warning| notice("listen", Level::Notice, warning)));
+
+        let (tasks, stop, changed) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Notify::new()));
+        let nodes = without_doubles(&loaded.config.nodes).into_iter().map(|config| {
+            let key = config.api_key.as_ref().map(|key| secrets::resolve(key, &base_dir)).transpose();
+            Watched { key: key.map(|key| key.map(|key| key.expose().to_owned())), config }
+        });
+        let path_text = config_path.display().to_string();
+        let registry = Registry::start(
+            nodes.collect(),
+            loaded.config.aliases.clone(),
+            path_text.clone(),
+            changed.clone(),
+            &tasks,
+            &stop,
+        );
+        let places = Arc::new(Places::default());
+        let requests = Arc::new(Requests::new(changed.clone()));
+
+        let gateway = Gateway {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started_ms: clock::wall_ms(),
+            base_url: base_url(&bound.addresses),
+            listening: bound.addresses.iter().map(|address| format!("http://{address}")).collect(),
+            config_path: path_text,
+            demo: false,
+        };
+        let token = random_token().map_err(StartError::Door)?;
+        let info = ControlFile { url: gateway.base_url.clone(), token, pid: gateway.pid };
+        let place = control_file::place(options.config.as_deref());
+        let written = control_file::write(&place, &info)
+            .map_err(|error| StartError::Door(format!("{} cannot be written: {error}", place.display())))?;
+
+        let control = Arc::new(Control::new(
+            gateway,
+            &info.token,
+            registry.clone(),
+            places.clone(),
+            requests.clone(),
+            notices,
+            stop.clone(),
+        ));
+        tasks.spawn(control.clone().run(changed));
+        let proxy = Arc::new(Proxy { registry, places, requests: requests.clone() });
+        let guard = Guard::new(
+            &bound.addresses,
+            server.allowed_hosts.clone(),
+            server.allowed_origins.clone(),
+            Keyring::new(key.as_ref()),
+        );
+        let router = server::router(House { proxy, control: control.clone() });
+        let door = tokio::spawn(server::serve(
+            bound.listeners,
+            router,
+            Arc::new(guard),
+            options.limits,
+            stop.clone(),
+            move || requests.end_all(),
+        ));
+        tasks.close();
+        tracing::info!(url = info.url, "ready");
+        Ok(Handle { info, place, control, tasks, stop, door, _written: written })
+    }
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Handle {
+    info: ControlFile,
+    place: PathBuf,
+    control: Arc<Control>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    door: tokio::task::JoinHandle<usize>,
+    _written: control_file::Written,
+}
+
+impl Handle {
+    /// The address to point apps at.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.info.url
+    }
+
+    /// Where its control file is.
+    #[must_use]
+    pub fn control_place(&self) -> &std::path::Path {
+        &self.place
+    }
+
+    /// Address and token of its control API.
+    #[must_use]
+    pub fn control_file(&self) -> &ControlFile {
+        &self.info
+    }
+
+    /// What eyes need, as it changes: at most four times a second.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.control.watch()
+    }
+
+    /// Stops: no new connections, what runs gets its grace, then everything ends. Returns how many connections were cut.
+    pub async fn shutdown(self) -> usize {
+        self.stop.cancel();
+        let cut = self.door.await.unwrap_or(0);
+        self.tasks.wait().await;
+        cut
+    }
+}
+
+fn load(path: &std::path::Path, tolerate_broken: bool) -> Result<(Loaded, Vec<Problem>), StartError> {
+    let problem = |complaint: &config::Located| notice("config", Level::Problem, &complaint.to_string());
+    match config::load(path, &config::state_dir()) {
+        Ok(loaded) => {
+            let mut notices: Vec<Problem> =
+                loaded.complaints.iter().map(|c| notice("config", Level::Notice, &c.to_string())).collect();
+            if let Origin::LastGood { broken, .. } = &loaded.origin {
+                tracing::error!(
+                    "the configuration is broken; the last good copy is used:\n{}",
+                    loaded.report()
+                );
+                let using = "The configuration file is broken: its last good copy is used.";
+                notices.push(notice("config", Level::Problem, using));
+                notices.extend(broken.iter().map(problem));
+            }
+            for warning in &loaded.complaints {
+                tracing::warn!("{warning}");
+            }
+            Ok((loaded, notices))
+        }
+        Err(broken) if tolerate_broken => {
+            let notices = broken.complaints.iter().map(problem).collect();
+            let config = lamplighter_core::config::Config::default();
+            Ok((
+                Loaded { config, path: path.to_owned(), complaints: vec![], origin: Origin::NoFile },
+                notices,
+            ))
+        }
+        Err(broken) => Err(StartError::Config(broken)),
+    }
+}
+
+fn notice(code: &str, level: Level, message: &str) -> Problem {
+    Problem { code: code.into(), level, message: message.into(), hint: None, node: None }
+}
+
+/// The address apps are told: IPv4's loopback where it is open, since every client and the window understand it.
+fn base_url(addresses: &[SocketAddr]) -> String {
+    let best = addresses.iter().min_by_key(|address| (!address.ip().is_loopback(), !address.is_ipv4()));
+    let address = best.map_or_else(String::new, |address| {
+        if address.ip().is_unspecified() {
+            format!("127.0.0.1:{}", address.port())
+        } else {
+            address.to_string()
+        }
+    });
+    format!("http://{address}")
+}
+
+/// 256 random bits from the system.
+fn random_token() -> Result<String, String> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

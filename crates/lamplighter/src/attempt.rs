@@ -1,0 +1,303 @@
+//! One try at one node: send, wait until the answer has really begun, or say why it did not.
+//!
+//! Up to here nothing has gone down to the client, so a failure may go to the next candidate. [`Opened`] is the point of no
+//! return: it can be turned into an answer, and no longer into another try.
+
+use crate::{
+    dialects::judge::{Judge, Standing},
+    upstream::{Ends, Line, OpenRequest, Upstream},
+};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use lamplighter_core::operation::{Dialect, Operation};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// An answer in one piece is collected up to this size before it goes down: then it arrives whole or not at all.
+const WHOLE_CAP: usize = 4 << 20;
+/// An error body is kept up to this size.
+const ERROR_CAP: usize = 1 << 20;
+/// What comes before the first event of a stream (comments, blank lines) is held up to this size.
+const PREFACE_CAP: usize = 64 << 10;
+/// Silence is never a fault by itself while the node is alive; this bounds it all the same.
+const HARD_CAP: Duration = Duration::from_secs(30 * 60);
+/// Time for an error body to arrive.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is sent.
+#[derive(Debug)]
+pub struct Sending<'a> {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The request's query, without its `?`.
+    pub query: Option<&'a str>,
+    /// Headers that may go up, without credentials.
+    pub headers: &'a HeaderMap,
+    /// The body, with the model's name as the node knows it.
+    pub body: Bytes,
+    /// The request is ended by a person or by a shutdown.
+    pub cancel: &'a CancellationToken,
+    /// Could somebody else answer? Then a node that misses its probes is left at once.
+    pub has_alternative: bool,
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct Opened {
+    /// Status and headers as the node sent them.
+    pub head: response::Parts,
+    /// The answer.
+    pub answer: Answer,
+    /// Signals that end it.
+    pub ends: Ends,
+    /// The open request; closed on drop.
+    pub open: OpenRequest,
+}
+
+/// The answer itself.
+#[derive(Debug)]
+pub enum Answer {
+    /// All of it.
+    Whole(Bytes),
+    /// A stream that a judge listens to: what has come already, and the rest.
+    Judged {
+        /// Whole events that have come.
+        ready: VecDeque<Bytes>,
+        /// The beginning of an event that is not whole.
+        partial: BytesMut,
+        /// The listener.
+        judge: Judge,
+        /// The rest.
+        rest: Incoming,
+    },
+    /// Something large in one piece: what has come already, and the rest.
+    Plain {
+        /// What has come.
+        ready: VecDeque<Bytes>,
+        /// The rest.
+        rest: Incoming,
+    },
+}
+
+/// Why no answer has begun.
+#[derive(Debug)]
+pub enum Failed {
+    /// The node could not be reached, or was lost before its first byte: the words say how.
+    Unreachable(String),
+    /// Probes have missed: the node is gone.
+    Gone,
+    /// The node does not have the model.
+    Drift(Box<Response<Bytes>>),
+    /// The node refuses our key.
+    Refused(StatusCode),
+    /// The node answered with an error that another node may not have.
+    Error(Box<Response<Bytes>>),
+    /// The node said 200 and nothing else.
+    Empty,
+    /// A person or a shutdown ended the request.
+    Cancelled,
+}
+
+/// Sends the request to one node and waits until the answer has begun.
+///
+/// # Errors
+/// [`Failed`], with nothing sent down.
+pub async fn open(upstream: &Arc<Upstream>, sending: Sending<'_>) -> Result<Opened, Failed> {
+    let open = OpenRequest::new(upstream.clone());
+    let ends = upstream.ends();
+    let dialect = sending.operation.dialect();
+    let request = request(upstream, &sending)?;
+    let left = async {
+        tokio::select! {
+            () = ends.gone.cancelled(), if sending.has_alternative => Failed::Gone,
+            () = ends.cut.cancelled() => Failed::Gone,
+            () = sending.cancel.cancelled() => Failed::Cancelled,
+            () = tokio::time::sleep(HARD_CAP) => Failed::Unreachable("it was silent for 30 minutes".into()),
+        }
+    };
+    tokio::select! {
+        failed = left => Err(failed),
+        begun = begin(upstream, request, dialect, &open) => {
+            let (head, answer) = begun?;
+            Ok(Opened { head, answer, ends: ends.clone(), open })
+        }
+    }
+}
+
+fn request(upstream: &Upstream, sending: &Sending<'_>) -> Result<Request<Full<Bytes>>, Failed> {
+    let wrong = |error: http::Error| Failed::Unreachable(format!("the request cannot be written: {error}"));
+    let uri = upstream.uri(sending.operation.path(), sending.query).map_err(wrong)?;
+    let mut request = Request::new(Full::new(sending.body.clone()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    let headers = request.headers_mut();
+    headers.clone_from(sending.headers);
+    // The node counts bytes we pass on unread: it must not compress them.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(key) = upstream.key() {
+        headers.insert(header::AUTHORIZATION, key.clone());
+    }
+    Ok(request)
+}
+
+async fn begin(
+    upstream: &Upstream,
+    request: Request<Full<Bytes>>,
+    dialect: Dialect,
+    open: &OpenRequest,
+) -> Result<(response::Parts, Answer), Failed> {
+    let sent = match upstream.line() {
+        Line::Plain(client) => client.request(request).await,
+        Line::Tls(client) => client.request(request).await,
+    };
+    let response = sent.map_err(|error| Failed::Unreachable(words(&error)))?;
+    open.beat();
+    let (head, body) = response.into_parts();
+    if !head.status.is_success() {
+        return Err(refusal_of(head, body).await);
+    }
+    let answer = match stream_dialect(&head.headers, dialect) {
+        Some(dialect) => first_event(body, dialect, open).await?,
+        None => whole(body, open).await?,
+    };
+    Ok((head, answer))
+}
+
+/// The dialect to judge the answer by, if it is a stream.
+fn stream_dialect(headers: &HeaderMap, dialect: Dialect) -> Option<Dialect> {
+    let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    match (kind, dialect) {
+        ("text/event-stream", Dialect::Openai | Dialect::Responses | Dialect::Anthropic) => Some(dialect),
+        ("application/x-ndjson", Dialect::Ollama) => Some(dialect),
+        _ => None,
+    }
+}
+
+/// Waits for the first whole event: a stream that is empty, or begins with an error, has not begun.
+async fn first_event(mut rest: Incoming, dialect: Dialect, open: &OpenRequest) -> Result<Answer, Failed> {
+    let mut judge = Judge::new(dialect);
+    let (mut ready, mut partial, mut held) = (VecDeque::new(), BytesMut::new(), 0);
+    while judge.events() == 0 && held < PREFACE_CAP {
+        let chunk = match rest.frame().await {
+            None => {
+                judge.finish();
+                if judge.standing() == Standing::Unfinished {
+                    return Err(Failed::Empty);
+                }
+                break;
+            }
+            Some(Err(error)) => {
+                return Err(Failed::Unreachable(format!(
+                    "the connection broke before the first event: {error}"
+                )));
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(chunk) => chunk,
+                Err(_) => continue,
+            },
+        };
+        open.beat();
+        held += chunk.len();
+        match judge.push(&chunk) {
+            Err(_) => return Err(Failed::Unreachable("its first event has no end".into())),
+            Ok(None) => partial.extend_from_slice(&chunk),
+            Ok(Some(to)) => {
+                if !partial.is_empty() {
+                    ready.push_back(partial.split().freeze());
+                }
+                ready.push_back(chunk.slice(..to));
+                partial.extend_from_slice(&chunk[to..]);
+            }
+        }
+    }
+    if judge.events() <= 1 && judge.standing() == Standing::NodeError {
+        let mut body = ready.iter().flat_map(|bytes| bytes.iter().copied()).collect::<Vec<u8>>();
+        body.extend_from_slice(&partial);
+        // The error in the dialect's own stream form; its text is what a person wants to read.
+        return Err(Failed::Unreachable(format!("it answered with an error: {}", first_line(&body))));
+    }
+    Ok(Answer::Judged { ready, partial, judge, rest })
+}
+
+fn first_line(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let line = text.lines().find(|line| line.contains('{')).unwrap_or("").trim_start_matches("data:").trim();
+    line.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// Collects an answer in one piece. Beyond the cap it goes down as it comes.
+async fn whole(mut rest: Incoming, open: &OpenRequest) -> Result<Answer, Failed> {
+    let (mut ready, mut size) = (VecDeque::new(), 0);
+    loop {
+        match rest.frame().await {
+            None => break,
+            Some(Err(error)) => {
+                return Err(Failed::Unreachable(format!("its answer was cut short: {error}")));
+            }
+            Some(Ok(frame)) => {
+                open.beat();
+                if let Ok(chunk) = frame.into_data() {
+                    size += chunk.len();
+                    ready.push_back(chunk);
+                }
+                if rest.is_end_stream() {
+                    break;
+                }
+                if size > WHOLE_CAP {
+                    return Ok(Answer::Plain { ready, rest });
+                }
+            }
+        }
+    }
+    match ready.len() {
+        0 => Err(Failed::Empty),
+        1 => Ok(Answer::Whole(ready.pop_front().unwrap_or_default())),
+        _ => Ok(Answer::Whole(ready.into_iter().flatten().collect())),
+    }
+}
+
+/// What a status that is no success means.
+async fn refusal_of(head: response::Parts, body: Incoming) -> Failed {
+    let collected = http_body_util::Limited::new(body, ERROR_CAP).collect();
+    let body = match tokio::time::timeout(ERROR_BODY_TIMEOUT, collected).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) | Err(_) => Bytes::new(),
+    };
+    let status = head.status;
+    let response = Box::new(Response::from_parts(head, body));
+    match status.as_u16() {
+        401 | 403 => Failed::Refused(status),
+        400 | 404 if says_model_not_found(status, response.body()) => Failed::Drift(response),
+        _ => Failed::Error(response),
+    }
+}
+
+/// Does the error say that the node lacks the model? Four shapes of it:
+/// Ollama 404 `model 'x' not found` (ollama `server/routes.go`), vLLM 404 `The model `x` does not exist.` with type
+/// `NotFoundError`, llama.cpp's router 400 `model 'x' not found` (llama.cpp `tools/server`), OpenAI 404 `model_not_found`.
+fn says_model_not_found(status: StatusCode, body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    let says =
+        text.contains("not found") || text.contains("does not exist") || text.contains("model_not_found");
+    says && text.contains("model") && !(status == StatusCode::BAD_REQUEST && text.contains("missing"))
+}
+
+/// May another node answer where this one gave such a status?
+#[must_use]
+pub fn is_worth_another(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 409 | 425 | 429) || status.is_server_error() || status.is_redirection()
+}
+
+/// A transport error in words for a person.
+fn words(error: &hyper_util::client::legacy::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let how = if error.is_connect() { "no connection" } else { "the connection broke before an answer came" };
+    format!("{how}: {cause}")
+}

@@ -1,0 +1,82 @@
+//! The command line: `serve` runs the gateway, everything else asks a running one.
+
+mod ask;
+mod explain;
+mod models;
+mod serve;
+mod status;
+mod table;
+
+use clap::{Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+
+/// One address for every model in the house.
+#[derive(Debug, Parser)]
+#[command(name = "lamplighter", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file; also says which running Lamplighter is meant.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway without a window, until it is told to stop.
+    Serve,
+    /// Show every machine.
+    Status {
+        /// The whole snapshot, for programs.
+        #[arg(long)]
+        json: bool,
+        /// Go on showing, as things change.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// List every model that can be reached.
+    Models {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say which machine would answer for a model, and why; nothing is sent.
+    Explain {
+        /// The model or alias, perhaps with `@node`.
+        model: String,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Cli {
+    /// Does what was asked. The exit code is 0 when all went well, 1 when it did not, 2 when the configuration is broken.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let config = self.config.as_deref();
+        let done = match self.command {
+            Command::Serve => return serve::run(self.config),
+            Command::Status { json, watch } => status::run(config, json, watch),
+            Command::Models { json } => models::run(config, json),
+            Command::Explain { model, json } => explain::run(config, &model, json),
+        };
+        match done {
+            Ok(code) => code,
+            Err(why) => {
+                eprintln!("lamplighter: {why}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Ends like a program whose reader went away, instead of panicking: `lamplighter models | head`.
+fn print(text: &str) -> Result<(), String> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.map_err(|error| format!("cannot write: {error}")),
+    }
+}

@@ -1,0 +1,62 @@
+//! Asks the running gateway.
+
+use crate::control_file::{self, ControlFile};
+use reqwest::{Client, RequestBuilder};
+use serde::de::DeserializeOwned;
+use std::{path::Path, time::Duration};
+
+/// The running gateway, and the way to ask it.
+pub struct Running {
+    file: ControlFile,
+    http: Client,
+}
+
+impl Running {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// When none runs, and how to start one.
+    pub fn find(config: Option<&Path>) -> Result<Self, String> {
+        let file = control_file::find(config).ok_or_else(|| {
+            let with = config.map_or_else(String::new, |path| format!(" --config {}", path.display()));
+            format!("no Lamplighter is running{with}: start the app, or `lamplighter serve{with}`")
+        })?;
+        Ok(Self { file, http: crate::engines::http_client() })
+    }
+
+    /// A request to the control API.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("{}/control/v1/{path}", self.file.url)).bearer_auth(&self.file.token)
+    }
+
+    /// Asks and reads the answer, within 5 s.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+        let answer = self
+            .get(path)
+            .timeout(Duration::from_secs(5))
+            .send()
+            .await
+            .map_err(|error| self.silent(&error))?;
+        if !answer.status().is_success() {
+            return Err(format!("Lamplighter at {} answered {}", self.file.url, answer.status()));
+        }
+        answer.json().await.map_err(|error| format!("Lamplighter's answer cannot be read: {error}"))
+    }
+
+    /// Why it does not answer.
+    pub fn silent(&self, error: &reqwest::Error) -> String {
+        format!("Lamplighter (process {}) does not answer at {}: {error}", self.file.pid, self.file.url)
+    }
+}
+
+/// Runs one question to its end.
+///
+/// # Errors
+/// The question's own.
+pub fn block_on<T>(question: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(question)
+}

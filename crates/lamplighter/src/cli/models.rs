@@ -1,0 +1,39 @@
+//! `lamplighter models`: every model that can be reached, and where.
+
+use super::{
+    ask::{Running, block_on},
+    print,
+    status::printable,
+    table::table,
+};
+use lamplighter_core::snapshot::Snapshot;
+use std::{path::Path, process::ExitCode};
+
+pub fn run(config: Option<&Path>, json: bool) -> Result<ExitCode, String> {
+    let running = Running::find(config)?;
+    let snapshot: Snapshot = block_on(running.ask("snapshot"))?;
+    if json {
+        let list = serde_json::json!({ "models": snapshot.models, "aliases": snapshot.aliases });
+        print(&format!("{list:#}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let aliases = snapshot
+        .aliases
+        .iter()
+        .map(|alias| vec![alias.name.clone(), format!("→ {}", alias.models.join(", "))]);
+    let models = snapshot.models.iter().map(|model| {
+        let place = |node: &String| {
+            if model.loaded_on.contains(node) { format!("{node} (loaded)") } else { node.clone() }
+        };
+        let places: Vec<String> = model.nodes.iter().map(place).collect();
+        let drift = if model.drift { "different contents under this name" } else { "" };
+        vec![printable(&model.name), places.join(", "), drift.into()]
+    });
+    let rows: Vec<Vec<String>> = aliases.chain(models).collect();
+    print(&if rows.is_empty() {
+        "No models: no machine that is up lists one.\n".into()
+    } else {
+        table(&rows)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,71 @@
+//! `lamplighter serve`.
+
+use crate::{Lamplighter, Options, StartError};
+use serde_json::json;
+use std::{path::PathBuf, process::ExitCode};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+/// Runs the gateway until SIGINT or SIGTERM. Prints one JSON line when it is ready: `url`, `control` (the file with the
+/// token), `pid`.
+pub fn run(config: Option<PathBuf>) -> ExitCode {
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).with_env_var("LAMPLIGHTER_LOG");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.from_env_lossy())
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("lamplighter: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(serve(Options { config, ..Options::default() }))
+}
+
+async fn serve(options: Options) -> ExitCode {
+    let handle = match Lamplighter::start(options).await {
+        Ok(handle) => handle,
+        Err(error) => {
+            eprintln!("lamplighter: {error}");
+            return match error {
+                StartError::Config(_) => ExitCode::from(2),
+                StartError::Door(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    let ready =
+        json!({ "url": handle.base_url(), "control": handle.control_place(), "pid": std::process::id() });
+    // Who started us may not read it.
+    let _ = super::print(&format!("{ready}\n"));
+    told_to_stop().await;
+    tracing::info!("stopping; what runs has 30 s");
+    let ended = tokio::select! {
+        cut = handle.shutdown() => cut,
+        // Asked twice means now.
+        () = told_to_stop() => return ExitCode::FAILURE,
+    };
+    if ended > 0 {
+        tracing::warn!(connections = ended, "cut");
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(unix)]
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(not(unix))]
+async fn told_to_stop() {
+    let _ = tokio::signal::ctrl_c().await;
+}

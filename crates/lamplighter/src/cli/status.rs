@@ -1,0 +1,106 @@
+//! `lamplighter status`: every machine at a glance.
+
+use super::{
+    ask::{Running, block_on},
+    print,
+    table::table,
+};
+use futures::StreamExt;
+use lamplighter_core::{
+    snapshot::{Level, Snapshot},
+    view,
+};
+use std::{io::IsTerminal, path::Path, process::ExitCode};
+
+pub fn run(config: Option<&Path>, json: bool, watch: bool) -> Result<ExitCode, String> {
+    let running = Running::find(config)?;
+    block_on(async {
+        if watch {
+            return follow(&running, json).await;
+        }
+        if json {
+            let snapshot: serde_json::Value = running.ask("snapshot").await?;
+            print(&format!("{snapshot:#}\n"))?;
+        } else {
+            print(&show(&running.ask("snapshot").await?))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Shows each snapshot as it comes: on a terminal in place, else one after the other. JSON is one line each.
+async fn follow(running: &Running, json: bool) -> Result<ExitCode, String> {
+    let answer = running.get("events").send().await.map_err(|error| running.silent(&error))?;
+    let mut stream = answer.bytes_stream();
+    let mut reader = crate::dialects::sse::Reader::default();
+    let in_place = std::io::stdout().is_terminal();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| running.silent(&error))?;
+        let mut snapshots: Vec<Vec<u8>> = Vec::new();
+        let read = reader.push(&chunk, |event| snapshots.push(event.data.to_vec()));
+        read.map_err(|_| "Lamplighter sent an event without an end".to_owned())?;
+        for data in snapshots {
+            if json {
+                print(&format!("{}\n", String::from_utf8_lossy(&data)))?;
+                continue;
+            }
+            let snapshot =
+                serde_json::from_slice(&data).map_err(|error| format!("cannot read a snapshot: {error}"))?;
+            // Home, and clear what is below.
+            let start = if in_place { "\x1b[H\x1b[J" } else { "" };
+            print(&format!("{start}{}", show(&snapshot)))?;
+        }
+    }
+    Err("Lamplighter has ended".into())
+}
+
+fn show(snapshot: &Snapshot) -> String {
+    let clock = local_clock(snapshot.at_ms);
+    let mut text = format!("{}  {}\n", snapshot.gateway.base_url, requests(snapshot));
+    if snapshot.nodes.is_empty() {
+        text.push_str(&format!("No machines yet: add one in {}\n", snapshot.gateway.config_path));
+    }
+    let rows: Vec<Vec<String>> = view::status(snapshot, clock)
+        .into_iter()
+        .map(|row| {
+            let state =
+                if row.detail.is_empty() { row.word.into() } else { format!("{}, {}", row.word, row.detail) };
+            let models = match row.models {
+                1 => "1 model".into(),
+                n => format!("{n} models"),
+            };
+            let loaded = row.loaded.iter().map(|model| printable(model)).collect::<Vec<_>>().join(", ");
+            let loaded = if loaded.is_empty() { String::new() } else { format!("loaded: {loaded}") };
+            vec![format!("{} {}", row.glyph, row.name), printable(&state), models, loaded]
+        })
+        .collect();
+    text.push_str(&table(&rows));
+    for problem in &snapshot.problems {
+        let mark = if problem.level == Level::Problem { "!" } else { "-" };
+        text.push_str(&format!("{mark} {}\n", printable(&problem.message)));
+        if let Some(hint) = &problem.hint {
+            text.push_str(&format!("  {}\n", printable(hint)));
+        }
+    }
+    text
+}
+
+fn requests(snapshot: &Snapshot) -> String {
+    match snapshot.requests.len() {
+        0 => "idle".into(),
+        1 => "1 request".into(),
+        n => format!("{n} requests"),
+    }
+}
+
+/// Names and reasons come from nodes: nothing in them may steer a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn local_clock(now_ms: u64) -> view::Clock {
+    let zone = jiff::tz::TimeZone::system();
+    let offset =
+        jiff::Timestamp::from_millisecond(now_ms as i64).map_or(0, |now| zone.to_offset(now).seconds() / 60);
+    view::Clock { now_ms, utc_offset_min: offset }
+}

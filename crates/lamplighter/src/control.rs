@@ -1,0 +1,278 @@
+//! What the control API, the tray and the command line are told: snapshots, and why a request would go where.
+
+use crate::{
+    clock,
+    live::Requests,
+    places::Places,
+    registry::{House, Registry},
+};
+use futures::Stream;
+use lamplighter_core::{
+    model::key,
+    node::{Presence, State},
+    operation::Operation,
+    route::{self, Ask},
+    snapshot::{Gateway, Level, ListedModel, Node, Problem, Snapshot},
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Snapshots are at least this far apart.
+const APART: Duration = Duration::from_millis(250);
+/// While requests run their seconds and events move: a snapshot is due this often even when nothing else has changed.
+const RUNNING: Duration = Duration::from_secs(1);
+
+/// The one who knows all that eyes need.
+#[derive(Debug)]
+pub struct Control {
+    gateway: Gateway,
+    token: [u8; 32],
+    registry: Registry,
+    places: Arc<Places>,
+    requests: Arc<Requests>,
+    /// What the start had to say: about the configuration and the listeners.
+    notices: Vec<Problem>,
+    seq: AtomicU64,
+    latest: watch::Sender<Arc<Snapshot>>,
+    stop: CancellationToken,
+}
+
+impl Control {
+    /// Ready to be asked. [`Control::run`] keeps the snapshots coming.
+    #[must_use]
+    pub fn new(
+        gateway: Gateway,
+        token: &str,
+        registry: Registry,
+        places: Arc<Places>,
+        requests: Arc<Requests>,
+        notices: Vec<Problem>,
+        stop: CancellationToken,
+    ) -> Self {
+        let control = Self {
+            gateway,
+            token: Sha256::digest(token.as_bytes()).into(),
+            registry,
+            places,
+            requests,
+            notices,
+            seq: AtomicU64::new(0),
+            latest: watch::Sender::default(),
+            stop,
+        };
+        control.latest.send_replace(Arc::new(control.look()));
+        control
+    }
+
+    /// Publishes a snapshot after each change while somebody looks. Nobody looking costs nothing.
+    pub async fn run(self: Arc<Self>, changed: Arc<Notify>) {
+        loop {
+            let running = self.requests.count() > 0 && self.latest.receiver_count() > 0;
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = changed.notified() => {}
+                () = tokio::time::sleep(RUNNING), if running => {}
+            }
+            if self.latest.receiver_count() > 0 {
+                self.latest.send_replace(Arc::new(self.look()));
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = tokio::time::sleep(APART) => {}
+                }
+            }
+        }
+    }
+
+    /// Is this the token? Hashes are compared, so the time taken tells nothing about it.
+    #[must_use]
+    pub fn is_token(&self, presented: &str) -> bool {
+        <[u8; 32]>::from(Sha256::digest(presented.as_bytes())) == self.token
+    }
+
+    /// Version of Lamplighter.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.gateway.version
+    }
+
+    /// Resolves when the gateway shuts down: then nobody needs events any more.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.stop.clone().cancelled_owned()
+    }
+
+    /// The snapshot of this moment, and those that follow.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        let receiver = self.latest.subscribe();
+        self.latest.send_replace(Arc::new(self.look()));
+        receiver
+    }
+
+    /// The same as a stream.
+    pub fn snapshots(&self) -> impl Stream<Item = Arc<Snapshot>> + Send + 'static + use<> {
+        let mut receiver = self.watch();
+        receiver.mark_changed();
+        futures::stream::unfold(receiver, |mut receiver| async move {
+            receiver.changed().await.ok()?;
+            let snapshot = receiver.borrow_and_update().clone();
+            Some((snapshot, receiver))
+        })
+    }
+
+    /// Looks now.
+    #[must_use]
+    pub fn look(&self) -> Snapshot {
+        let house = self.registry.house();
+        Snapshot {
+            seq: self.seq.fetch_add(1, Relaxed) + 1,
+            at_ms: clock::wall_ms(),
+            gateway: self.gateway.clone(),
+            nodes: self.nodes(&house),
+            models: models(&house),
+            aliases: house.fleet.aliases.to_vec(),
+            requests: self.requests.list(),
+            totals: self.requests.totals(),
+            problems: self.problems(&house),
+        }
+    }
+
+    /// How a request would be routed now.
+    #[must_use]
+    pub fn explain(&self, model: &str, operation: Operation, pin: Option<&str>) -> Value {
+        let house = self.registry.house();
+        let fleet = &house.fleet;
+        let planned = self.places.with_room(|room| route::plan(fleet, room, Ask { model, pin, operation }));
+        match planned {
+            Ok(plan) => {
+                let candidates: Vec<Value> = plan
+                    .tiers
+                    .iter()
+                    .flat_map(|tier| tier.candidates.iter().map(move |candidate| (tier, candidate)))
+                    .map(|(tier, candidate)| {
+                        let running = self.places.with_room(|room| room.running(&candidate.seat.place));
+                        json!({
+                            "model": tier.model, "node": fleet.nodes[candidate.at].name(), "node_model": &*candidate.model,
+                            "reason": candidate.reason.words(), "running": running, "slots": candidate.seat.limit,
+                        })
+                    })
+                    .collect();
+                json!({ "model": model, "alias": plan.alias, "operation": operation, "candidates": candidates,
+                    "passed_over": plan.passed_over, "refusal": null })
+            }
+            Err(no_route) => {
+                let refusal = &no_route.refusal;
+                json!({ "model": model, "alias": null, "operation": operation, "candidates": [],
+                    "passed_over": no_route.passed_over,
+                    "refusal": { "code": refusal.code(), "message": refusal.message(), "hint": refusal.hint() } })
+            }
+        }
+    }
+
+    fn nodes(&self, house: &House) -> Vec<Node> {
+        let nodes = house.fleet.nodes.iter();
+        let show = |node: &lamplighter_core::fleet::Node| {
+            let (active, waiting) = self.places.load_of(node.id);
+            Node {
+                name: node.config.name.clone(),
+                url: node.config.url.to_string(),
+                engine: node.engine,
+                version: node.version.clone(),
+                presence: node.config.presence,
+                state: node.state,
+                since_ms: node.since_ms,
+                why: node.why.clone(),
+                gpu: node.config.gpu.clone(),
+                vram_bytes: node.vram_bytes,
+                dialects: node.dialects,
+                slots: node.slots(),
+                priority: node.config.priority,
+                active,
+                waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+                models: node.models.to_vec(),
+                probe_ms: node.probe_ms,
+            }
+        };
+        nodes.map(show).collect()
+    }
+
+    fn problems(&self, house: &House) -> Vec<Problem> {
+        let mut problems = self.notices.clone();
+        for node in &house.fleet.nodes {
+            let (code, level) = match (node.state, node.config.presence) {
+                (State::Refusing, _) => ("node_refusing", Level::Problem),
+                (State::Down, Presence::AlwaysOn) => ("node_down", Level::Problem),
+                _ => continue,
+            };
+            let why = node.why.as_deref().unwrap_or("it does not answer");
+            problems.push(Problem {
+                code: code.into(),
+                level,
+                message: format!("{} is {}: {why}.", node.name(), node.state.word()),
+                hint: None,
+                node: Some(node.name().into()),
+            });
+        }
+        problems.extend(self.unknown_alias_models(house));
+        problems.sort_by_key(|problem| problem.level);
+        problems
+    }
+
+    /// Alias entries that no node lists. Only told when every node has been seen: a model may be on a machine that is away.
+    fn unknown_alias_models(&self, house: &House) -> Vec<Problem> {
+        let fleet = &house.fleet;
+        let all_seen = fleet.nodes.iter().all(|node| node.state.takes_requests() || !node.models.is_empty());
+        if fleet.nodes.is_empty() || !all_seen {
+            return Vec::new();
+        }
+        let listed =
+            |model: &str| fleet.nodes.iter().any(|node| node.models.iter().any(|m| m.answers_to(model)));
+        let mut problems = Vec::new();
+        for alias in fleet.aliases.iter() {
+            for target in lamplighter_core::alias::resolve(&fleet.aliases, &alias.name) {
+                if !listed(target.model) {
+                    problems.push(Problem {
+                        code: "alias_model_unknown".into(),
+                        level: Level::Notice,
+                        message: format!(
+                            "Alias {:?} names {:?}, which no node lists.",
+                            alias.name,
+                            key(target.model)
+                        ),
+                        hint: Some(
+                            "Pull the model on a node, or correct the name in the configuration.".into(),
+                        ),
+                        node: None,
+                    });
+                }
+            }
+        }
+        problems
+    }
+}
+
+fn models(house: &House) -> Vec<ListedModel> {
+    let fleet = &house.fleet;
+    let entries = fleet.catalogue.entries();
+    let show = |entry: &lamplighter_core::catalogue::Entry| {
+        let offers = || entry.offers.iter().map(|offer| (&fleet.nodes[offer.node], offer.model));
+        ListedModel {
+            name: entry.name.clone(),
+            nodes: offers().map(|(node, _)| node.name().to_owned()).collect(),
+            loaded_on: offers()
+                .filter(|(node, model)| node.models[*model].loaded == Some(true))
+                .map(|(node, _)| node.name().to_owned())
+                .collect(),
+            drift: entry.drift,
+        }
+    };
+    entries.map(show).collect()
+}

@@ -1,0 +1,54 @@
+//! Reads and writes wire formats: bytes in, bytes out. Nothing here awaits or touches a socket.
+//!
+//! Requests pass through unread but for their [`envelope`]; answers pass through with a [`judge`] listening, which knows
+//! when a stream is complete. Refusals are dressed in the caller's own error shape.
+
+pub mod envelope;
+pub mod judge;
+pub mod ndjson;
+pub mod sse;
+
+mod anthropic;
+mod ollama;
+mod openai;
+mod responses;
+
+use bytes::Bytes;
+use lamplighter_core::{operation::Dialect, refusal::Refusal};
+
+/// Content type of every error body and list we write ourselves.
+pub const JSON: &str = "application/json; charset=utf-8";
+
+/// The error body of a refusal in the caller's dialect.
+#[must_use]
+pub fn error_body(dialect: Dialect, refusal: &Refusal, request_id: &str) -> Bytes {
+    let text = match refusal.hint() {
+        Some(hint) => format!("{} {hint}", refusal.message()),
+        None => refusal.message(),
+    };
+    match dialect {
+        Dialect::Openai | Dialect::Responses => openai::error_body(refusal, &text),
+        Dialect::Anthropic => anthropic::error_body(refusal, &text, request_id),
+        Dialect::Ollama => ollama::error_body(&text),
+    }
+}
+
+/// What is put into a stream that ends before its answer is complete, so that no client takes it for whole.
+#[must_use]
+pub fn error_event(dialect: Dialect, code: &str, text: &str) -> Bytes {
+    match dialect {
+        Dialect::Openai => openai::error_event(code, text),
+        Dialect::Responses => responses::error_event(code, text),
+        Dialect::Anthropic => anthropic::error_event(text),
+        Dialect::Ollama => ollama::error_event(text),
+    }
+}
+
+/// The model lists, in each dialect's shape.
+pub mod lists {
+    pub use super::{
+        anthropic::{model as anthropic_model, models as anthropic_models},
+        ollama::{ps, tags},
+        openai::{model as openai_model, models as openai_models},
+    };
+}

@@ -1,0 +1,322 @@
+//! Listens to a streamed answer: is it complete, did the node report an error, how many tokens were there?
+//!
+//! A stream is complete only when its own terminal marker has come. A connection that merely ends proves nothing: a node that
+//! dies behind a close-delimited response looks like success.
+
+use super::{ndjson, sse, sse::TooLong};
+use lamplighter_core::operation::Dialect;
+use memchr::memmem;
+use serde::Deserialize;
+
+/// Tokens as the node told them. Zero when it did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Tokens read.
+    pub input: u64,
+    /// Tokens written.
+    pub output: u64,
+}
+
+/// How a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The terminal marker has not come.
+    Unfinished,
+    /// The terminal marker has come.
+    Complete,
+    /// The node has reported an error in the stream itself, in the dialect's own form.
+    NodeError,
+}
+
+/// The listener for one stream.
+#[derive(Debug)]
+pub struct Judge {
+    dialect: Dialect,
+    reader: Reader,
+    standing: Standing,
+    events: u64,
+    tokens: Tokens,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Sse(sse::Reader),
+    Ndjson(ndjson::Reader),
+}
+
+impl Judge {
+    /// A listener for a stream of `dialect`.
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        let reader = match dialect {
+            Dialect::Ollama => Reader::Ndjson(ndjson::Reader::default()),
+            Dialect::Openai | Dialect::Responses | Dialect::Anthropic => Reader::Sse(sse::Reader::default()),
+        };
+        Self { dialect, reader, standing: Standing::Unfinished, events: 0, tokens: Tokens::default() }
+    }
+
+    /// Takes in one chunk. Returns the position after the last whole event in it.
+    ///
+    /// # Errors
+    /// [`TooLong`] when an event grows beyond the cap.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<Option<usize>, TooLong> {
+        let Self { dialect, reader, standing, events, tokens } = self;
+        let mut hear = |name: &[u8], data: &[u8]| {
+            *events += 1;
+            match hear_event(*dialect, name, data, tokens) {
+                Standing::Unfinished => {}
+                // What was complete stays so: OpenAI sends usage and `[DONE]` after the finish reason.
+                heard if *standing == Standing::Unfinished => *standing = heard,
+                _ => {}
+            }
+        };
+        match reader {
+            Reader::Sse(reader) => reader.push(chunk, |event| hear(event.name, event.data)),
+            Reader::Ndjson(reader) => reader.push(chunk, |line| hear(b"", line)),
+        }
+    }
+
+    /// The stream has ended: a last line without its line end still counts.
+    pub fn finish(&mut self) {
+        if let Reader::Ndjson(reader) = &self.reader {
+            let rest = reader.rest().trim_ascii().to_vec();
+            if rest.ends_with(b"}") {
+                let heard = hear_event(self.dialect, b"", &rest, &mut self.tokens);
+                if self.standing == Standing::Unfinished {
+                    self.standing = heard;
+                }
+            }
+        }
+    }
+
+    /// How the stream stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Whole events so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Tokens told so far.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens {
+        self.tokens
+    }
+}
+
+/// The tokens in an answer that came in one piece.
+#[must_use]
+pub fn tokens_of_whole(dialect: Dialect, body: &[u8]) -> Tokens {
+    let mut tokens = Tokens::default();
+    match dialect {
+        Dialect::Ollama => ollama_tokens(body, &mut tokens),
+        Dialect::Openai | Dialect::Responses | Dialect::Anthropic => usage_tokens(body, &mut tokens),
+    }
+    tokens
+}
+
+fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -> Standing {
+    if has_field(data, b"\"usage\"", |first| first == b'{') {
+        usage_tokens(data, tokens);
+    }
+    let is = |kind: &str| type_is(data, kind);
+    match dialect {
+        Dialect::Openai => {
+            if data == b"[DONE]" || has_field(data, b"\"finish_reason\"", |first| first == b'"') {
+                Standing::Complete
+            } else if is_error_object(data) {
+                Standing::NodeError
+            } else {
+                Standing::Unfinished
+            }
+        }
+        Dialect::Responses => {
+            if is("response.completed") || is("response.incomplete") || data == b"[DONE]" {
+                Standing::Complete
+            } else if is("response.failed") || is("error") || is_error_object(data) {
+                Standing::NodeError
+            } else {
+                Standing::Unfinished
+            }
+        }
+        Dialect::Anthropic => {
+            if name == b"message_stop" || is("message_stop") {
+                Standing::Complete
+            } else if name == b"error" || is("error") || is_error_object(data) {
+                Standing::NodeError
+            } else {
+                Standing::Unfinished
+            }
+        }
+        Dialect::Ollama => {
+            if has_field(data, b"\"done\"", |first| first == b't') {
+                ollama_tokens(data, tokens);
+                Standing::Complete
+            } else if is_error_object(data) {
+                Standing::NodeError
+            } else {
+                Standing::Unfinished
+            }
+        }
+    }
+}
+
+/// Does `field` (with its quotes) stand somewhere in the JSON with a value that begins as wanted?
+///
+/// Inside a JSON string the quotes would be escaped, so a model that talks about the field is not mistaken for it.
+fn has_field(data: &[u8], field: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
+    memmem::find_iter(data, field).any(|at| {
+        let escaped = at > 0 && data[at - 1] == b'\\';
+        let after = data[at + field.len()..].trim_ascii_start();
+        !escaped
+            && after
+                .strip_prefix(b":")
+                .and_then(|value| value.trim_ascii_start().first())
+                .is_some_and(|&b| wanted(b))
+    })
+}
+
+/// Is the top-level `type` of the event `kind`? Engines write it first or nearly so; a nested one never has these values.
+fn type_is(data: &[u8], kind: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Typed<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<std::borrow::Cow<'a, str>>,
+    }
+    // The quick look first: most events are deltas.
+    memmem::find(data, kind.as_bytes()).is_some()
+        && serde_json::from_slice::<Typed<'_>>(data).is_ok_and(|typed| typed.kind.as_deref() == Some(kind))
+}
+
+/// `{"error": …}` with something in it.
+fn is_error_object(data: &[u8]) -> bool {
+    let Some(inside) = data.trim_ascii().strip_prefix(b"{") else { return false };
+    let Some(rest) = inside.trim_ascii_start().strip_prefix(b"\"error\"") else { return false };
+    rest.trim_ascii_start()
+        .strip_prefix(b":")
+        .is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
+}
+
+/// Usage as OpenAI, Responses and Anthropic tell it, at the top or inside `response` or `message`.
+/// Anthropic's counts in `message_delta` are cumulative, so the largest is the truth.
+fn usage_tokens(data: &[u8], tokens: &mut Tokens) {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Usage {
+        prompt_tokens: Option<u64>,
+        completion_tokens: Option<u64>,
+        input_tokens: Option<u64>,
+        output_tokens: Option<u64>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Inside {
+        usage: Option<Usage>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Outside {
+        usage: Option<Usage>,
+        response: Option<Inside>,
+        message: Option<Inside>,
+    }
+    let Ok(told) = serde_json::from_slice::<Outside>(data) else { return };
+    let inner = told.response.or(told.message).and_then(|inside| inside.usage);
+    for usage in [told.usage, inner].into_iter().flatten() {
+        tokens.input = tokens.input.max(usage.prompt_tokens.or(usage.input_tokens).unwrap_or(0));
+        tokens.output = tokens.output.max(usage.completion_tokens.or(usage.output_tokens).unwrap_or(0));
+    }
+}
+
+/// Ollama's counts, in the last object only (ollama `api/types.go`).
+fn ollama_tokens(data: &[u8], tokens: &mut Tokens) {
+    #[derive(Deserialize)]
+    struct Counts {
+        prompt_eval_count: Option<u64>,
+        eval_count: Option<u64>,
+    }
+    if let Ok(counts) = serde_json::from_slice::<Counts>(data) {
+        tokens.input = counts.prompt_eval_count.unwrap_or(0);
+        tokens.output = counts.eval_count.unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(dialect: Dialect, stream: &str) -> (Standing, Tokens, u64) {
+        let mut whole = Judge::new(dialect);
+        whole.push(stream.as_bytes()).unwrap();
+        whole.finish();
+        // Byte by byte must give the same.
+        let mut slow = Judge::new(dialect);
+        for byte in stream.as_bytes() {
+            slow.push(&[*byte]).unwrap();
+        }
+        slow.finish();
+        assert_eq!(
+            (slow.standing(), slow.tokens(), slow.events()),
+            (whole.standing(), whole.tokens(), whole.events())
+        );
+        (whole.standing(), whole.tokens(), whole.events())
+    }
+
+    #[test]
+    fn openai() {
+        let delta = "data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"finish_reason\\\":\\\"stop\\\" [DONE]\"},\"finish_reason\":null}]}\n\n";
+        assert_eq!(judged(Dialect::Openai, delta).0, Standing::Unfinished);
+        assert_eq!(judged(Dialect::Openai, &format!("{delta}data: [DONE]\n\n")).0, Standing::Complete);
+        let last = "data: {\"choices\":[{\"delta\":{},\"finish_reason\": \"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7}}\n\n";
+        assert_eq!(judged(Dialect::Openai, last), (Standing::Complete, Tokens { input: 5, output: 7 }, 2));
+        assert_eq!(
+            judged(Dialect::Openai, "data: {\"error\":{\"message\":\"x\"}}\n\n").0,
+            Standing::NodeError
+        );
+        assert_eq!(
+            judged(Dialect::Openai, "data: [DONE]").0,
+            Standing::Unfinished,
+            "cut before the line end"
+        );
+    }
+
+    #[test]
+    fn anthropic() {
+        let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n";
+        let delta = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":12}}\n\n";
+        let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+        assert_eq!(judged(Dialect::Anthropic, &format!("{start}{delta}")).0, Standing::Unfinished);
+        assert_eq!(
+            judged(Dialect::Anthropic, &format!("{start}{delta}{stop}")),
+            (Standing::Complete, Tokens { input: 9, output: 12 }, 3)
+        );
+        let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n";
+        assert_eq!(judged(Dialect::Anthropic, error).0, Standing::NodeError);
+    }
+
+    #[test]
+    fn responses() {
+        let delta = "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"response.completed\"}\n\n";
+        assert_eq!(judged(Dialect::Responses, delta).0, Standing::Unfinished);
+        let done = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}}\n\n";
+        assert_eq!(
+            judged(Dialect::Responses, &format!("{delta}{done}")),
+            (Standing::Complete, Tokens { input: 3, output: 4 }, 2)
+        );
+    }
+
+    #[test]
+    fn ollama() {
+        let part = "{\"model\":\"m\",\"message\":{\"content\":\"\\\"done\\\":true\"},\"done\":false}\n";
+        let last = "{\"model\":\"m\",\"message\":{\"content\":\"\"},\"done\": true,\"prompt_eval_count\":2,\"eval_count\":8}";
+        assert_eq!(judged(Dialect::Ollama, part).0, Standing::Unfinished);
+        let (standing, tokens, _) = judged(Dialect::Ollama, &format!("{part}{last}"));
+        assert_eq!((standing, tokens), (Standing::Complete, Tokens { input: 2, output: 8 }));
+        assert_eq!(judged(Dialect::Ollama, "{\"error\":\"out of memory\"}\n").0, Standing::NodeError);
+        assert_eq!(judged(Dialect::Ollama, "{\"done\":true").0, Standing::Unfinished);
+    }
+}

@@ -1,0 +1,99 @@
+//! Ollama's shapes that we write ourselves: errors, `/api/tags` and `/api/ps` (ollama `api/types.go`).
+
+use bytes::Bytes;
+use lamplighter_core::{
+    fleet::{Fleet, Node},
+    model::{Model, key},
+    operation::Dialect,
+};
+use serde_json::{Value, json};
+
+/// `{"error": "text"}`
+pub fn error_body(text: &str) -> Bytes {
+    json!({ "error": text }).to_string().into()
+}
+
+/// A line `{"error": "text"}` inside a stream; no `done: true` follows. The official clients raise on it.
+pub fn error_event(text: &str) -> Bytes {
+    format!("{}\n", json!({ "error": text })).into()
+}
+
+/// `GET /api/tags`: what nodes serve in Ollama's dialect, newest first as Ollama lists it, and the aliases.
+#[must_use]
+pub fn tags(fleet: &Fleet) -> Value {
+    let mut listed: Vec<Value> = fleet
+        .catalogue
+        .in_dialect(&fleet.nodes, Dialect::Ollama)
+        .filter(|entry| !super::openai::is_hidden(fleet, entry))
+        .filter_map(|entry| {
+            let offers = entry.offers.iter().map(|offer| (&fleet.nodes[offer.node], offer.model));
+            let (node, at) = offers.into_iter().find(|(node, _)| node.dialects.ollama)?;
+            Some(tag(&node.models[at], &node.models[at].name))
+        })
+        .collect();
+    listed.sort_by(|a, b| b["modified_at"].as_str().cmp(&a["modified_at"].as_str()));
+    let aliases = super::openai::alias_names(fleet, Dialect::Ollama).filter_map(|alias| {
+        let target = lamplighter_core::alias::resolve(&fleet.aliases, alias);
+        let model = target.iter().find_map(|target| {
+            let entry = fleet.catalogue.find(target.model)?;
+            let offers = entry.offers.iter().map(|offer| (&fleet.nodes[offer.node], offer.model));
+            let mut fitting = offers
+                .filter(|(node, _)| node.dialects.ollama && target.node.is_none_or(|pin| pin == node.name()));
+            fitting.next().map(|(node, at)| &node.models[at])
+        })?;
+        Some(tag(model, &with_tag(alias)))
+    });
+    json!({ "models": aliases.chain(listed).collect::<Vec<_>>() })
+}
+
+/// `GET /api/ps`: what is in memory on any Ollama node.
+#[must_use]
+pub fn ps(fleet: &Fleet) -> Value {
+    let nodes = fleet.nodes.iter().filter(|node| node.state.takes_requests() && node.dialects.ollama);
+    let models: Vec<Value> = nodes.flat_map(loaded_on).collect();
+    json!({ "models": models })
+}
+
+fn loaded_on(node: &Node) -> impl Iterator<Item = Value> {
+    node.models.iter().filter(|model| model.loaded == Some(true)).map(|model| {
+        json!({
+            "name": model.name, "model": model.name,
+            "size": model.loaded_bytes.or(model.size_bytes).unwrap_or(0),
+            "digest": model.digest.as_deref().unwrap_or(""),
+            "details": details(model),
+            "expires_at": model.expires_at.as_deref().unwrap_or("0001-01-01T00:00:00Z"),
+            "size_vram": model.vram_bytes.unwrap_or(0),
+            "context_length": model.context_tokens.unwrap_or(0),
+        })
+    })
+}
+
+fn tag(model: &Model, name: &str) -> Value {
+    let mut value = json!({
+        "name": name, "model": name,
+        "modified_at": model.modified_at.as_deref().unwrap_or("0001-01-01T00:00:00Z"),
+        "size": model.size_bytes.unwrap_or(0),
+        "digest": model.digest.as_deref().unwrap_or(""),
+        "details": details(model),
+    });
+    if !model.capabilities.is_empty() {
+        value["capabilities"] = model.capabilities.iter().map(|capability| capability.word()).collect();
+    }
+    value
+}
+
+fn details(model: &Model) -> Value {
+    let family = model.family.as_deref().unwrap_or("");
+    json!({
+        "parent_model": "", "format": "gguf", "family": family,
+        "families": model.family.as_ref().map(|family| vec![family]),
+        "parameter_size": model.parameter_size.as_deref().unwrap_or(""),
+        "quantization_level": model.quantization.as_deref().unwrap_or(""),
+    })
+}
+
+/// Lists always show a tag.
+fn with_tag(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') { name.to_owned() } else { format!("{}:latest", key(name)) }
+}

@@ -1,0 +1,244 @@
+//! The body on its way down: bytes untouched, a judge listening, everything given back on drop.
+//!
+//! A stream goes down in whole events, so that one that is cut can end in its dialect's error and nothing half-written.
+
+use crate::{attempt::Answer, dialects::judge::Judge, upstream::OpenRequest};
+use crate::{
+    dialects::{self, judge::Standing},
+    live::{Outcome, UnderWay},
+    places::Held,
+};
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body, Frame, Incoming};
+use lamplighter_core::operation::Dialect;
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+/// An event is held until it is whole, up to this size; a larger one goes down as it comes.
+const HOLD_CAP: usize = 64 << 10;
+
+/// What a request holds until its answer has gone down.
+#[derive(Debug)]
+pub struct Holding {
+    /// Its place in the list of requests.
+    pub under_way: UnderWay,
+    /// Its place on the node; operations that cost nothing have none.
+    pub place: Option<Held>,
+    /// Its open request on the node.
+    pub open: OpenRequest,
+}
+
+/// The answer's body.
+pub struct Metered {
+    ready: VecDeque<Bytes>,
+    partial: BytesMut,
+    judge: Option<Judge>,
+    rest: Option<Incoming>,
+    dialect: Dialect,
+    node: String,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    cancel: Pin<Box<WaitForCancellationFutureOwned>>,
+    holding: Holding,
+    settled: bool,
+    failed: bool,
+}
+
+impl Metered {
+    /// The body of `answer`, which ends early when a person cancels it or its node is gone for good.
+    #[must_use]
+    pub fn new(
+        answer: Answer,
+        dialect: Dialect,
+        node: String,
+        cut: tokio_util::sync::CancellationToken,
+        holding: Holding,
+    ) -> Self {
+        let cancel = Box::pin(holding.under_way.cancel_token().clone().cancelled_owned());
+        let cut = Box::pin(cut.cancelled_owned());
+        let (ready, partial, judge, rest) = match answer {
+            Answer::Whole(bytes) => {
+                holding.under_way.tokens(dialects::judge::tokens_of_whole(dialect, &bytes));
+                holding.under_way.ends(Outcome::Answered);
+                (VecDeque::from([bytes]), BytesMut::new(), None, None)
+            }
+            Answer::Judged { ready, partial, judge, rest } => (ready, partial, Some(judge), Some(rest)),
+            Answer::Plain { ready, rest } => (ready, BytesMut::new(), None, Some(rest)),
+        };
+        holding.under_way.streams();
+        let mut metered = Self {
+            ready,
+            partial,
+            judge,
+            rest,
+            dialect,
+            node,
+            cut,
+            cancel,
+            holding,
+            settled: false,
+            failed: false,
+        };
+        metered.hear();
+        metered
+    }
+
+    /// Takes in one chunk; whole events become ready.
+    fn take(&mut self, chunk: Bytes) {
+        self.holding.open.beat();
+        let Some(judge) = &mut self.judge else {
+            self.ready.push_back(chunk);
+            return;
+        };
+        match judge.push(&chunk) {
+            Err(_) => self.end_early("event_too_long", "sent an event without an end"),
+            Ok(Some(to)) if self.partial.is_empty() && to == chunk.len() => self.ready.push_back(chunk),
+            Ok(Some(to)) => {
+                if !self.partial.is_empty() {
+                    self.ready.push_back(self.partial.split().freeze());
+                }
+                self.ready.push_back(chunk.slice(..to));
+                self.partial.extend_from_slice(&chunk[to..]);
+            }
+            Ok(None) => self.partial.extend_from_slice(&chunk),
+        }
+        if self.partial.len() > HOLD_CAP {
+            self.ready.push_back(self.partial.split().freeze());
+        }
+        self.hear();
+    }
+
+    /// Notes what the judge has heard.
+    fn hear(&mut self) {
+        if let Some(judge) = &self.judge {
+            self.holding.under_way.events(judge.events());
+            if judge.standing() != Standing::Unfinished {
+                self.holding.under_way.ends(Outcome::Answered);
+            }
+        }
+    }
+
+    /// The node has sent all it will: is it whole?
+    fn end(&mut self, broken: Option<&str>) {
+        self.rest = None;
+        let finished = match &mut self.judge {
+            None => broken.is_none(),
+            Some(judge) => {
+                judge.finish();
+                judge.standing() != Standing::Unfinished
+            }
+        };
+        if finished {
+            if !self.partial.is_empty() {
+                self.ready.push_back(self.partial.split().freeze());
+            }
+            self.holding.under_way.ends(Outcome::Answered);
+            self.settle();
+        } else {
+            self.end_early("answer_cut_short", broken.unwrap_or("ended its answer before it was complete"));
+        }
+    }
+
+    /// Ends the stream with the dialect's error, so that nobody takes it for whole.
+    fn end_early(&mut self, code: &str, what: &str) {
+        self.rest = None;
+        self.partial.clear();
+        tracing::warn!(request = self.holding.under_way.id(), node = self.node, what, "answer cut short");
+        if self.judge.is_some() {
+            let text = format!("{} {what}.", self.node);
+            self.ready.push_back(dialects::error_event(self.dialect, code, &text));
+        }
+        self.failed = true;
+        self.holding.under_way.ends(Outcome::Failed);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if !std::mem::replace(&mut self.settled, true)
+            && let Some(judge) = &self.judge
+        {
+            self.holding.under_way.tokens(judge.tokens());
+        }
+    }
+
+    /// Has somebody ended it? The words say who.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Option<(&'static str, &'static str)> {
+        if self.cancel.as_mut().poll(cx).is_ready() {
+            return Some(("request_cancelled", "was told to stop: the request was cancelled in Lamplighter"));
+        }
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Some(("node_lost", "stopped answering in the middle of its answer"));
+        }
+        None
+    }
+}
+
+impl Body for Metered {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(bytes) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            let Some(rest) = &mut this.rest else {
+                // An answer in one piece has no form for an error in its middle: the connection must tell.
+                return Poll::Ready((this.failed && this.judge.is_none()).then_some(Err(CutShort)));
+            };
+            match Pin::new(rest).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(chunk) = frame.into_data() {
+                        this.take(chunk);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    this.end(Some("broke the connection in the middle of its answer"))
+                }
+                Poll::Ready(None) => this.end(None),
+                Poll::Pending => match this.poll_ended(cx) {
+                    Some((code, what)) => this.end_early(code, what),
+                    None => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ready.is_empty() && self.rest.is_none() && !(self.failed && self.judge.is_none())
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        match (&self.rest, &self.judge) {
+            (None, None) => {
+                hyper::body::SizeHint::with_exact(self.ready.iter().map(|bytes| bytes.len() as u64).sum())
+            }
+            _ => hyper::body::SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// An answer in one piece that could not be finished: the connection is closed without its end.
+#[derive(Debug)]
+pub struct CutShort;
+
+impl std::fmt::Display for CutShort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the node's answer was cut short")
+    }
+}
+
+impl std::error::Error for CutShort {}

@@ -1,0 +1,320 @@
+//! The one path of a request, from the envelope to the last byte of the answer.
+
+use crate::{
+    answer,
+    attempt::{self, Failed, Opened, Sending},
+    dialects::envelope::{self, Envelope},
+    live::{Arrival, Outcome, Requests, UnderWay},
+    meter::{Holding, Metered},
+    places::{Entered, Held, Places},
+    registry::{House, Registry},
+};
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use lamplighter_core::{
+    fleet::NodeId,
+    operation::{Lane, Operation},
+    refusal::Refusal,
+    room::Client,
+    route::{self, Ask, Candidate, RoutePlan},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// Time in the waiting room.
+const WAIT: Duration = Duration::from_secs(120);
+/// Time to find out about nodes that have not been asked yet: only in the first moments after the start.
+const LOOKING: Duration = Duration::from_secs(3);
+/// Nodes that a request is really sent to, at most. Each is another one.
+const ATTEMPTS: usize = 3;
+/// Nodes that could not even be reached do not count as attempts; this bounds them.
+const UNREACHABLE: usize = 16;
+
+/// A request as it comes through the door.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The request's id.
+    pub id: String,
+    /// Who asks, for places.
+    pub client: Client,
+    /// The program that asks, for eyes.
+    pub agent: String,
+    /// The node that the request's own header pins it to.
+    pub pin: Option<String>,
+    /// The query, without its `?`.
+    pub query: Option<String>,
+    /// Headers that may go up to a node.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What serving needs.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Knows the nodes.
+    pub registry: Registry,
+    /// Gives out places.
+    pub places: Arc<Places>,
+    /// Knows what is under way.
+    pub requests: Arc<Requests>,
+}
+
+/// Serves one request. Refusals are dressed in the caller's dialect.
+pub async fn serve(proxy: &Proxy, call: Call) -> Response<axum::body::Body> {
+    let dialect = call.operation.dialect();
+    let envelope = match envelope::read(&call.body, model_fields(call.operation)) {
+        Ok(envelope) => envelope,
+        Err(refusal) => return answer::refuse(dialect, &refusal, &call.id),
+    };
+    let under_way = proxy.requests.begin(Arrival {
+        id: call.id.clone(),
+        client: call.agent.clone(),
+        operation: call.operation,
+        model: envelope.model.clone(),
+        stream: envelope.stream.unwrap_or(call.operation.streams_by_default()),
+    });
+    let mut trip = Trip { proxy, call: &call, envelope: &envelope, met: Vec::new(), last_error: None };
+    match trip.run(&under_way).await {
+        Ok(Arrived { candidate, node, held, opened }) => {
+            let Opened { head, answer, ends, open } = opened;
+            let holding = Holding { under_way, place: held, open };
+            let body = Metered::new(answer, dialect, node.clone(), ends.cut, holding);
+            answer::from_node(&head, body, &node, &candidate, &call.id)
+        }
+        Err(Ended::Refused(refusal)) => {
+            under_way.ends(Outcome::Failed);
+            answer::refuse(dialect, &refusal, &call.id)
+        }
+        Err(Ended::NodeSaid { response, node, model }) => {
+            under_way.ends(Outcome::Answered);
+            answer::error_from_node(*response, &node, &model, &call.id)
+        }
+    }
+}
+
+/// The names that the model may have in the body. Old Ollama clients say `name` to `/api/show` (ollama `api/types.go`).
+fn model_fields(operation: Operation) -> &'static [&'static str] {
+    match operation {
+        Operation::OllamaShow => &["model", "name"],
+        _ => &["model"],
+    }
+}
+
+/// The way of one request to a node that answers.
+struct Trip<'a> {
+    proxy: &'a Proxy,
+    call: &'a Call,
+    envelope: &'a Envelope,
+    /// What each node that was tried met, in order.
+    met: Vec<Met>,
+    /// The last error that a node itself gave.
+    last_error: Option<(Box<Response<Bytes>>, String, Arc<str>)>,
+}
+
+struct Met {
+    node: NodeId,
+    model: Arc<str>,
+    words: String,
+    was_sent: bool,
+}
+
+struct Arrived {
+    candidate: Candidate,
+    node: String,
+    held: Option<Held>,
+    opened: Opened,
+}
+
+enum Ended {
+    /// We say no.
+    Refused(Refusal),
+    /// The node's own error is the answer.
+    NodeSaid { response: Box<Response<Bytes>>, node: String, model: Arc<str> },
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Trip<'_> {
+    /// Plan, take a place, send; again with the next candidate while no byte of an answer has come.
+    async fn run(&mut self, under_way: &UnderWay) -> Result<Arrived, Ended> {
+        loop {
+            let (house, plan) = self.plan(under_way).await?;
+            let Some(candidates) = self.untried(&plan) else { return Err(self.give_up()) };
+            let has_alternative = candidates.len() > 1 || plan.tiers.len() > 1;
+            let (house, candidate, held) = self.place(under_way, house, candidates).await?;
+            let Some(Some(upstream)) = house.upstreams.get(candidate.at) else {
+                self.met(&candidate, "there is no way to it".into(), false);
+                continue;
+            };
+            let node = house.fleet.nodes[candidate.at].name().to_owned();
+            under_way.sent(&node, candidate.model.clone());
+            let sending = Sending {
+                operation: self.call.operation,
+                query: self.call.query.as_deref(),
+                headers: &self.call.headers,
+                body: envelope::with_model(&self.call.body, self.envelope, &candidate.model),
+                cancel: under_way.cancel_token(),
+                has_alternative,
+            };
+            match attempt::open(upstream, sending).await {
+                Ok(opened) => return Ok(Arrived { candidate, node, held, opened }),
+                Err(failed) => self.failed(candidate, node, failed)?,
+            }
+        }
+    }
+
+    /// The plan for now. In the first moments nodes may not have been asked yet: then it waits for them, a little.
+    async fn plan(&self, under_way: &UnderWay) -> Result<(Arc<House>, RoutePlan), Refusal> {
+        let mut changes = self.proxy.registry.subscribe();
+        let deadline = Instant::now() + LOOKING;
+        loop {
+            let house = changes.borrow_and_update().clone();
+            let ask = Ask {
+                model: &self.envelope.model,
+                pin: self.call.pin.as_deref(),
+                operation: self.call.operation,
+            };
+            let planned = self.proxy.places.with_room(|room| route::plan(&house.fleet, room, ask));
+            match planned {
+                Ok(plan) => return Ok((house, plan)),
+                // Somebody was tried and is gone since: what it met is the better answer.
+                Err(_) if !self.met.is_empty() => {
+                    let plan = RoutePlan { alias: None, tiers: vec![], passed_over: vec![] };
+                    return Ok((house, plan));
+                }
+                Err(no_route) if !no_route.looking => return Err(no_route.refusal),
+                Err(no_route) => tokio::select! {
+                    changed = timeout_at(deadline, changes.changed()) => match changed {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return Err(Refusal::ShuttingDown),
+                        Err(_) => return Err(no_route.refusal),
+                    },
+                    () = under_way.cancel_token().cancelled() => return Err(Refusal::ShuttingDown),
+                },
+            }
+        }
+    }
+
+    /// The candidates of the first tier that has any left. `None` when all has been tried.
+    fn untried(&self, plan: &RoutePlan) -> Option<Vec<Candidate>> {
+        let sent = self.met.iter().filter(|met| met.was_sent).count();
+        if sent >= ATTEMPTS || self.met.len() >= UNREACHABLE {
+            return None;
+        }
+        let tried = |c: &Candidate| self.met.iter().any(|met| met.node == c.node && met.model == c.model);
+        plan.tiers.iter().find_map(|tier| {
+            let left: Vec<Candidate> = tier.candidates.iter().filter(|c| !tried(c)).cloned().collect();
+            (!left.is_empty()).then_some(left)
+        })
+    }
+
+    /// Takes a place at one of the candidates, or waits for one. While it waits, nodes may come and go: the line is kept.
+    async fn place(
+        &self,
+        under_way: &UnderWay,
+        mut house: Arc<House>,
+        mut candidates: Vec<Candidate>,
+    ) -> Result<(Arc<House>, Candidate, Option<Held>), Refusal> {
+        if self.call.operation.lane() == Lane::Free {
+            return Ok((house, candidates.swap_remove(0), None));
+        }
+        let seats = |candidates: &[Candidate]| candidates.iter().map(|c| c.seat.clone()).collect::<Vec<_>>();
+        let mut queued = match self.proxy.places.enter(self.call.client, seats(&candidates)) {
+            Entered::Held(held) => {
+                let candidate = candidates.swap_remove(held.seat);
+                return Ok((house, candidate, Some(held)));
+            }
+            Entered::Full { waiting } => {
+                let node = house.fleet.nodes[candidates[0].at].name().to_owned();
+                return Err(Refusal::RoomFull { node, waiting });
+            }
+            Entered::Queued(queued) => queued,
+        };
+        let mut changes = self.proxy.registry.subscribe();
+        changes.mark_unchanged();
+        let deadline = Instant::now() + WAIT;
+        loop {
+            under_way.waits(queued.ahead());
+            tokio::select! {
+                biased;
+                held = queued.granted() => {
+                    let candidate = candidates.swap_remove(held.seat);
+                    return Ok((house, candidate, Some(held)));
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(Refusal::WaitedTooLong { model: self.envelope.model.clone(), waited_s: WAIT.as_secs() });
+                }
+                () = under_way.cancel_token().cancelled() => return Err(Refusal::ShuttingDown),
+                // The position in the line moves.
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                Ok(()) = changes.changed() => {
+                    let (fresh, plan) = self.plan(under_way).await?;
+                    if let Some(left) = self.untried(&plan)
+                        && queued.reseat(seats(&left))
+                    {
+                        (house, candidates) = (fresh, left);
+                    }
+                }
+            }
+        }
+    }
+
+    fn met(&mut self, candidate: &Candidate, words: String, was_sent: bool) {
+        self.met.push(Met { node: candidate.node, model: candidate.model.clone(), words, was_sent });
+    }
+
+    /// Notes a failed attempt, and tells the registry what it shows about the node.
+    ///
+    /// # Errors
+    /// When the request ends here: the node's own error is the answer, or it was cancelled.
+    fn failed(&mut self, candidate: Candidate, node: String, failed: Failed) -> Result<(), Ended> {
+        let registry = &self.proxy.registry;
+        let (words, was_sent) = match failed {
+            Failed::Unreachable(how) => {
+                registry.suspect(candidate.node);
+                (how, true)
+            }
+            Failed::Gone => ("it stopped answering".to_owned(), true),
+            Failed::Empty => ("it answered with nothing".to_owned(), true),
+            Failed::Refused(status) => {
+                registry.suspect(candidate.node);
+                (format!("it refuses us ({}): check its api_key", status.as_u16()), false)
+            }
+            Failed::Drift(response) => {
+                registry.drifted(candidate.node, &candidate.model);
+                self.last_error = Some((response, node.clone(), candidate.model.clone()));
+                ("it does not have the model any more".to_owned(), false)
+            }
+            Failed::Error(response) if attempt::is_worth_another(response.status()) => {
+                let words = format!("it answered {}", response.status().as_u16());
+                self.last_error = Some((response, node.clone(), candidate.model.clone()));
+                (words, true)
+            }
+            Failed::Error(response) => {
+                return Err(Ended::NodeSaid { response, node, model: candidate.model });
+            }
+            Failed::Cancelled => return Err(Refusal::ShuttingDown.into()),
+        };
+        tracing::info!(request = self.call.id, node, words, "attempt failed");
+        self.met(&candidate, format!("{node}: {words}"), was_sent);
+        Ok(())
+    }
+
+    /// All has been tried: the last node's own error, or what each one met.
+    fn give_up(&mut self) -> Ended {
+        match self.last_error.take() {
+            Some((response, node, model)) => Ended::NodeSaid { response, node, model },
+            None => Ended::Refused(Refusal::AllFailed {
+                model: self.envelope.model.clone(),
+                attempts: self.met.iter().map(|met| met.words.clone()).collect(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The one writer of node state. Watchers look at the nodes and report; this folds the reports and publishes the fleet.
+
+mod ping;
+mod watcher;
+
+use crate::{
+    clock, engines,
+    upstream::{Upstream, Wanted},
+};
+use lamplighter_core::{
+    alias::Alias,
+    catalogue::Catalogue,
+    config::NodeConfig,
+    fleet::{Fleet, Node, NodeId},
+    health::{Health, Report},
+    model::{Model, key},
+    operation::Dialects,
+};
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A model that a node has refused is not offered there for this long, even when the node goes on listing it.
+const DRIFT_MS: u64 = 30_000;
+
+/// The fleet, and the way to each of its nodes.
+#[derive(Debug, Default)]
+pub struct House {
+    /// What routing knows.
+    pub fleet: Fleet,
+    /// The way to each node, in the order of `fleet.nodes`. `None` when its address or key cannot be used.
+    pub upstreams: Vec<Option<Arc<Upstream>>>,
+}
+
+/// One node to watch: what its owner wrote, and its key if it could be read.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// What its owner wrote.
+    pub config: NodeConfig,
+    /// Its key; an error says why the reference in the configuration leads to none.
+    pub key: Result<Option<String>, String>,
+}
+
+/// A handle on the registry.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    house: watch::Receiver<Arc<House>>,
+    orders: mpsc::Sender<Order>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// A watcher has looked; it wants to know when to look again.
+    Looked { node: NodeId, look: Box<engines::Look>, facts: Option<Facts>, next_ms: oneshot::Sender<u64> },
+    /// A quick sign of life, or the lack of it, while requests are open.
+    Pinged { node: NodeId, report: Report },
+    /// A request could not reach the node.
+    Suspect { node: NodeId },
+    /// The node said that it does not have the model.
+    Drifted { node: NodeId, model: String },
+}
+
+/// What identification found out.
+#[derive(Debug, Clone, PartialEq)]
+struct Facts {
+    engine: lamplighter_core::node::Engine,
+    dialects: Dialects,
+}
+
+impl Registry {
+    /// Starts watching. Every task it spawns is tracked and ends with `stop`.
+    #[must_use]
+    pub fn start(
+        nodes: Vec<Watched>,
+        aliases: Vec<Alias>,
+        config_path: String,
+        changed: Arc<Notify>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (orders, inbox) = mpsc::channel(256);
+        let http = engines::http_client();
+        let mut keeper = Keeper::new(aliases, config_path, changed);
+        for (at, watched) in nodes.into_iter().enumerate() {
+            let id = NodeId(u32::try_from(at).unwrap_or(u32::MAX));
+            if let Some(watcher) = keeper.add(id, watched, &http, &orders) {
+                tasks.spawn(watcher.run(stop.clone()));
+            }
+        }
+        let (publish, house) = watch::channel(Arc::new(keeper.house()));
+        tasks.spawn(keeper.run(inbox, publish, stop.clone()));
+        Self { house, orders }
+    }
+
+    /// The house as it is believed to be now.
+    #[must_use]
+    pub fn house(&self) -> Arc<House> {
+        self.house.borrow().clone()
+    }
+
+    /// To wait for changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<House>> {
+        self.house.clone()
+    }
+
+    /// A request could not reach the node: it goes to the end of the line, and a probe goes out at once.
+    pub fn suspect(&self, node: NodeId) {
+        self.tell(Order::Suspect { node });
+    }
+
+    /// The node said that it does not have the model: it is not offered there until the node lists it again.
+    pub fn drifted(&self, node: NodeId, model: &str) {
+        self.tell(Order::Drifted { node, model: model.to_owned() });
+    }
+
+    /// The queue is bounded. When it is full, reports of the same kind are waiting in it already.
+    fn tell(&self, order: Order) {
+        if self.orders.try_send(order).is_err() {
+            tracing::debug!("the registry is busy: a report was dropped");
+        }
+    }
+}
+
+/// The task's own state.
+struct Keeper {
+    nodes: Vec<Entry>,
+    aliases: Arc<[Alias]>,
+    config_path: String,
+    seq: u64,
+    changed: Arc<Notify>,
+}
+
+struct Entry {
+    id: NodeId,
+    config: Arc<NodeConfig>,
+    health: Health,
+    facts: Option<Facts>,
+    version: Option<String>,
+    told_slots: Option<u32>,
+    /// What it lists, and what of that is offered: all but what it has refused lately.
+    listed: Vec<Model>,
+    models: Arc<[Model]>,
+    /// Models that the node refused although it listed them, and when.
+    drifted: Vec<(String, u64)>,
+    vram_seen: u64,
+    probe_ms: Option<u32>,
+    upstream: Option<Arc<Upstream>>,
+}
+
+impl Keeper {
+    fn new(aliases: Vec<Alias>, config_path: String, changed: Arc<Notify>) -> Self {
+        Self { nodes: Vec::new(), aliases: aliases.into(), config_path, seq: 0, changed }
+    }
+
+    /// Takes a node in. The answer is its watcher, unless there is no way to it: then it is `refusing`, with the reason.
+    fn add(
+        &mut self,
+        id: NodeId,
+        watched: Watched,
+        http: &reqwest::Client,
+        orders: &mpsc::Sender<Order>,
+    ) -> Option<watcher::Watcher> {
+        let Watched { config, key } = watched;
+        let mut health = Health::new(clock::wall_ms());
+        let way = key.and_then(|key| Ok((Arc::new(Upstream::new(&config.url, key.as_deref())?), key)));
+        let (upstream, watcher) = match way {
+            Ok((upstream, key)) => {
+                let asker = engines::Asker::new(http.clone(), config.url.clone(), key.clone(), config.engine);
+                let ping = ping::Ping::new(http.clone(), config.url.clone(), key);
+                (
+                    Some(upstream.clone()),
+                    Some(watcher::Watcher::new(id, asker, ping, upstream, orders.clone())),
+                )
+            }
+            Err(why) => {
+                health.fold(Report::Refused(why), config.presence, clock::wall_ms());
+                (None, None)
+            }
+        };
+        self.nodes.push(Entry {
+            id,
+            config: Arc::new(config),
+            health,
+            facts: None,
+            version: None,
+            told_slots: None,
+            listed: Vec::new(),
+            models: Arc::default(),
+            drifted: Vec::new(),
+            vram_seen: 0,
+            probe_ms: None,
+            upstream,
+        });
+        watcher
+    }
+
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Order>,
+        publish: watch::Sender<Arc<House>>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let order = tokio::select! {
+                () = stop.cancelled() => return,
+                order = inbox.recv() => match order { Some(order) => order, None => return },
+            };
+            let mut changed = self.take(order);
+            // A burst of reports makes one publication.
+            while let Ok(order) = inbox.try_recv() {
+                changed |= self.take(order);
+            }
+            if changed {
+                self.seq += 1;
+                publish.send_replace(Arc::new(self.house()));
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    /// Takes in one order. True when something that others see has changed.
+    fn take(&mut self, order: Order) -> bool {
+        match order {
+            Order::Looked { node, look, facts, next_ms } => {
+                let Some(entry) = self.entry(node) else { return false };
+                let changed = entry.looked(*look, facts);
+                // The watcher may be gone: then nobody waits for the answer.
+                let _ = next_ms.send(entry.health.next_probe_ms(clock::random()));
+                changed
+            }
+            Order::Pinged { node, report } => self.entry(node).is_some_and(|entry| entry.fold(report)),
+            Order::Suspect { node } => self.entry(node).is_some_and(|entry| {
+                if let Some(upstream) = &entry.upstream {
+                    upstream.purge();
+                    upstream.pulse.want_look(Wanted::Pulse);
+                }
+                entry.health.suspect()
+            }),
+            Order::Drifted { node, model } => self.entry(node).is_some_and(|entry| entry.drift(&model)),
+        }
+    }
+
+    fn entry(&mut self, id: NodeId) -> Option<&mut Entry> {
+        self.nodes.iter_mut().find(|entry| entry.id == id)
+    }
+
+    fn house(&self) -> House {
+        let nodes: Vec<Node> = self.nodes.iter().map(Entry::show).collect();
+        let catalogue = Catalogue::merge(&nodes);
+        let config_path = Some(self.config_path.clone());
+        let fleet = Fleet { seq: self.seq, nodes, catalogue, aliases: self.aliases.clone(), config_path };
+        House { fleet, upstreams: self.nodes.iter().map(|entry| entry.upstream.clone()).collect() }
+    }
+}
+
+impl Entry {
+    fn looked(&mut self, look: engines::Look, facts: Option<Facts>) -> bool {
+        let mut changed = false;
+        if look.report == Report::Answered {
+            // Shown rounded, so that jitter of a millisecond is no news.
+            self.probe_ms = Some(look.took_ms);
+            if facts.is_some() {
+                changed |= std::mem::replace(&mut self.facts, facts.clone()) != facts;
+            }
+            if look.version.is_some() {
+                changed |= std::mem::replace(&mut self.version, look.version.clone()) != look.version;
+            }
+            if look.told_slots.is_some() {
+                changed |= std::mem::replace(&mut self.told_slots, look.told_slots) != look.told_slots;
+            }
+            if let Some(listing) = look.listing {
+                self.listed = listing;
+            }
+            changed |= self.offer();
+        }
+        changed | self.fold(look.report)
+    }
+
+    /// Works out what is offered. True when that has changed.
+    fn offer(&mut self) -> bool {
+        // Use of video memory without spill shows how much there is at least.
+        let resident =
+            self.listed.iter().filter(|m| m.loaded == Some(true)).map(|m| m.vram_bytes.unwrap_or(0)).sum();
+        self.vram_seen = self.vram_seen.max(resident);
+        let now_ms = clock::mono_ms();
+        self.drifted.retain(|(_, at_ms)| at_ms + DRIFT_MS > now_ms);
+        let drifted = |listed: &Model| self.drifted.iter().any(|(model, _)| key(model) == key(&listed.name));
+        if self.listed.iter().filter(|listed| !drifted(listed)).eq(self.models.iter()) {
+            return false;
+        }
+        self.models = self.listed.iter().filter(|listed| !drifted(listed)).cloned().collect();
+        true
+    }
+
+    fn drift(&mut self, model: &str) -> bool {
+        tracing::warn!(node = self.config.name, model, "the node does not have a model that it listed");
+        self.drifted.push((model.to_owned(), clock::mono_ms()));
+        if let Some(upstream) = &self.upstream {
+            upstream.pulse.want_look(Wanted::Full);
+        }
+        self.offer()
+    }
+
+    fn fold(&mut self, report: Report) -> bool {
+        let was = self.health.state;
+        let answered = report == Report::Answered;
+        let changed = self.health.fold(report, self.config.presence, clock::wall_ms());
+        let is = self.health.state;
+        if was != is {
+            let why = self.health.why.as_deref().unwrap_or("");
+            tracing::info!(node = self.config.name, from = was.word(), to = is.word(), why, "node");
+        }
+        if let Some(upstream) = &self.upstream {
+            if answered {
+                upstream.pulse.beat();
+            }
+            match (was.takes_requests(), is.takes_requests()) {
+                (true, false) => upstream.is_gone(),
+                (false, true) => upstream.is_back(),
+                _ => {}
+            }
+        }
+        changed
+    }
+
+    fn show(&self) -> Node {
+        let vram_seen = (self.vram_seen > 0).then_some(self.vram_seen);
+        Node {
+            id: self.id,
+            config: self.config.clone(),
+            engine: self.facts.as_ref().map(|facts| facts.engine).or(self.config.engine),
+            version: self.version.clone(),
+            dialects: self.facts.as_ref().map(|facts| facts.dialects).unwrap_or_default(),
+            state: self.health.state,
+            since_ms: self.health.since_ms,
+            why: self.health.why.clone(),
+            suspect: self.health.suspect,
+            told_slots: self.told_slots,
+            models: self.models.clone(),
+            vram_bytes: self.config.vram_bytes.or(vram_seen),
+            probe_ms: self.probe_ms,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Watches one node: the regular look, and while requests are open and silent a ping each second.
+
+use super::{Facts, Order, ping::Ping};
+use crate::{
+    clock,
+    engines::{Asker, Depth, Look},
+    upstream::{Upstream, Wanted},
+};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use lamplighter_core::{fleet::NodeId, health::Report};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// While requests are open, silence longer than this is looked into, each time anew without waiting for the last answer: three
+/// misses are then in after 5 s.
+const SILENCE_MS: u64 = 1_000;
+/// Streams that have begun are given up when the node is gone and has been silent this long.
+const CUT_AFTER_MS: u64 = 10_000;
+/// The whole model list is fetched this often; in between only what is loaded.
+const FULL_EVERY: Duration = Duration::from_secs(30);
+/// Pings under way at once: they take 2 s at most and go out each second.
+const PINGS: usize = 3;
+
+/// Watches one node.
+pub struct Watcher {
+    node: NodeId,
+    asker: Option<Asker>,
+    ping: Ping,
+    upstream: Arc<Upstream>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Watcher {
+    pub(super) fn new(
+        node: NodeId,
+        asker: Asker,
+        ping: Ping,
+        upstream: Arc<Upstream>,
+        orders: mpsc::Sender<Order>,
+    ) -> Self {
+        Self { node, asker: Some(asker), ping, upstream, orders }
+    }
+
+    /// Watches until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut looking: Option<BoxFuture<'static, (Asker, Look)>> = None;
+        let mut pings = FuturesUnordered::new();
+        let mut next_look = Instant::now();
+        let mut next_full = Instant::now();
+        let mut last_ping_ms = 0;
+        let mut engine = None;
+        loop {
+            let ping_in = self.ping_in(last_ping_ms);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(next_look), if looking.is_none() => {
+                    let Some(mut asker) = self.asker.take() else { return };
+                    let depth = if Instant::now() >= next_full { Depth::Full } else { Depth::Pulse };
+                    if depth == Depth::Full {
+                        next_full = Instant::now() + FULL_EVERY;
+                    }
+                    looking = Some(Box::pin(async move {
+                        let look = asker.look(depth).await;
+                        (asker, look)
+                    }));
+                }
+                Some((asker, look)) = maybe(&mut looking) => {
+                    looking = None;
+                    if look.report != Report::Answered {
+                        next_full = Instant::now(); // when it is back, everything may have changed
+                    }
+                    engine = asker.identity().map(|identity| identity.engine);
+                    let Some(next) = self.report(look, &asker).await else { return };
+                    self.asker = Some(asker);
+                    next_look = Instant::now() + next;
+                }
+                () = tokio::time::sleep(ping_in.unwrap_or_default()), if ping_in.is_some() && pings.len() < PINGS => {
+                    last_ping_ms = clock::mono_ms();
+                    self.cut_if_silent();
+                    pings.push(self.ping.clone().ask(engine));
+                }
+                Some(report) = pings.next(), if !pings.is_empty() => {
+                    let Some(report) = report else { continue };
+                    if self.orders.send(Order::Pinged { node: self.node, report }).await.is_err() {
+                        return;
+                    }
+                }
+                wanted = self.upstream.pulse.wanted() => match wanted {
+                    // A request has opened: the next turn counts its silence.
+                    Wanted::Nothing => {}
+                    Wanted::Pulse => next_look = Instant::now(),
+                    Wanted::Full => (next_look, next_full) = (Instant::now(), Instant::now()),
+                },
+            }
+        }
+    }
+
+    /// How long until the next ping is due; `None` while no request is open.
+    fn ping_in(&self, last_ping_ms: u64) -> Option<Duration> {
+        let pulse = &self.upstream.pulse;
+        if pulse.open() == 0 {
+            return None;
+        }
+        let due_ms = (pulse.last_good_ms() + SILENCE_MS).max(last_ping_ms + SILENCE_MS);
+        Some(Duration::from_millis(due_ms.saturating_sub(clock::mono_ms())))
+    }
+
+    fn cut_if_silent(&self) {
+        let silent_ms = clock::mono_ms().saturating_sub(self.upstream.pulse.last_good_ms());
+        if silent_ms >= CUT_AFTER_MS && self.upstream.ends().gone.is_cancelled() {
+            self.upstream.cut();
+        }
+    }
+
+    /// Hands a look to the registry. The answer is when to look again; `None` when the registry has ended.
+    async fn report(&self, look: Look, asker: &Asker) -> Option<Duration> {
+        let facts =
+            asker.identity().map(|identity| Facts { engine: identity.engine, dialects: identity.dialects });
+        let (next_ms, next) = oneshot::channel();
+        let order = Order::Looked { node: self.node, look: Box::new(look), facts, next_ms };
+        self.orders.send(order).await.ok()?;
+        next.await.ok().map(Duration::from_millis)
+    }
+}
+
+/// The future inside, or never.
+async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> Option<T> {
+    match future {
+        Some(future) => Some(future.await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,173 @@
+//! Accepts connections, within limits, and drains them within a bound.
+//!
+//! Our own loop around hyper's HTTP/1: `axum::serve` has no time limits, answers h2c, accepts two `Host` headers, and its
+//! graceful shutdown never ends while a stream is open.
+
+use super::{
+    body::PatientBody,
+    guard::{Guard, Passed},
+};
+use axum::{Router, body::Body, response::Response};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+/// Limits of the door.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For a request's head, and for an idle connection: hyper has one clock for both.
+    pub head: Duration,
+    /// Between two bytes of a body.
+    pub body_idle: Duration,
+    /// For what runs when we shut down.
+    pub grace: Duration,
+    /// For the last words of what is ended then.
+    pub farewell: Duration,
+    /// Header fields of a request.
+    pub header_fields: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(30),
+            body_idle: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
+            farewell: Duration::from_secs(1),
+            header_fields: 100,
+            head_bytes: 64 << 10,
+            connections: 4096,
+        }
+    }
+}
+
+/// What every connection shares.
+struct Door {
+    router: Router,
+    guard: Arc<Guard>,
+    limits: Limits,
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+/// Accepts on every listener until `stop`. Then drains: idle connections close at once, what runs has `limits.grace`; after
+/// that `end_all` is called, so that streams end in their dialect's error, and what is left is cut. Returns how many were cut.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    router: Router,
+    guard: Arc<Guard>,
+    limits: Limits,
+    stop: CancellationToken,
+    end_all: impl FnOnce(),
+) -> usize {
+    let (connections, accepting) = (TaskTracker::new(), TaskTracker::new());
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let (grace, farewell) = (limits.grace, limits.farewell);
+    let door = Arc::new(Door { router, guard, limits, stop: stop.clone(), cut: CancellationToken::new() });
+    for listener in listeners {
+        accepting.spawn(accept(listener, door.clone(), places.clone(), connections.clone()));
+    }
+    accepting.close();
+    stop.cancelled().await;
+    accepting.wait().await; // the listeners are closed now
+    connections.close();
+    if timeout(grace, connections.wait()).await.is_ok() {
+        return 0;
+    }
+    end_all();
+    if timeout(farewell, connections.wait()).await.is_ok() {
+        return 0;
+    }
+    let left = connections.len();
+    door.cut.cancel();
+    connections.wait().await;
+    left
+}
+
+async fn accept(listener: TcpListener, door: Arc<Door>, places: Arc<Semaphore>, connections: TaskTracker) {
+    loop {
+        let place = tokio::select! {
+            () = door.stop.cancelled() => return,
+            place = places.clone().acquire_owned() => match place { Ok(place) => place, Err(_) => return },
+        };
+        let accepted = tokio::select! {
+            () = door.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(connection(stream, peer, door.clone(), place));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of file descriptors, most likely: wait for places instead of spinning.
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused)
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, _place: OwnedSemaphorePermit) {
+    // Without it, a stream stalls 40 ms wherever Nagle meets a delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let limits = &door.limits;
+    let service = service_fn(|request: Request<Incoming>| answer(request, peer, local, &door));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(limits.header_fields)
+        .max_header_size(limits.head_bytes)
+        // A client that closes its writing half has hung up: that is how we notice, and free the node.
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = door.stop.cancelled() => served.as_mut().graceful_shutdown(),
+    }
+    // Dropped, the answer lacks its final chunk: the client sees that it was cut.
+    tokio::select! {
+        _ = served => {}
+        () = door.cut.cancelled() => {}
+    }
+}
+
+async fn answer(
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    door: &Door,
+) -> Result<Response, Infallible> {
+    let (mut response, cors) =
+        match door.guard.judge(request.method(), request.uri(), request.headers(), peer, local) {
+            Err(refused) => (door.guard.refuse(&request, &refused), None),
+            Ok(Passed::Preflight(response)) => (*response, None),
+            Ok(Passed::In { caller, cors }) => {
+                request.extensions_mut().insert(caller);
+                let idle = door.limits.body_idle;
+                let request = request.map(|body| Body::new(PatientBody::new(body, idle)));
+                let Ok(response) = door.router.clone().oneshot(request).await;
+                (response, cors)
+            }
+        };
+    super::guard::dress(response.headers_mut(), cors);
+    Ok(response)
+}

@@ -1,0 +1,95 @@
+//! The control API, `/control/v1`: what the tray, the window and the command line see. A token is needed for all but `health`.
+
+use super::{House, call, openai::json};
+use crate::{answer, control::Control};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Query, Request, State, rejection::QueryRejection},
+    middleware::{self, Next},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+    routing::get,
+};
+use futures::{Stream, StreamExt};
+use http::{HeaderMap, StatusCode, header};
+use lamplighter_core::{operation::Operation, refusal::Refusal};
+use serde::Deserialize;
+use serde_json::json;
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+/// Every route of the control API.
+pub fn routes(control: Arc<Control>) -> Router<House> {
+    Router::new()
+        .route("/snapshot", get(snapshot))
+        .route("/events", get(events))
+        .route("/explain", get(explain))
+        .route_layer(middleware::from_fn_with_state(control, with_token))
+        .route("/health", get(health))
+}
+
+/// `{code, message, hint}`
+pub fn refuse(refusal: &Refusal, id: &str) -> Response {
+    let body = json!({ "code": refusal.code(), "message": refusal.message(), "hint": refusal.hint() });
+    let mut response = Response::new(Body::from(body.to_string()));
+    answer::dress(&mut response, refusal, id);
+    response
+}
+
+async fn with_token(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+    let presented = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if presented.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|token| control.is_token(token))
+    {
+        return next.run(request).await;
+    }
+    let body = json!({ "code": "token_needed", "message": "The control API wants its token.",
+        "hint": "It stands in control.json of the running Lamplighter; `lamplighter open` hands it to a browser." });
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], axum::Json(body)).into_response()
+}
+
+async fn health(State(house): State<House>, headers: HeaderMap) -> Response {
+    json(&json!({ "status": "ok", "version": house.control.version() }), &headers)
+}
+
+async fn snapshot(State(house): State<House>) -> Response {
+    axum::Json(house.control.look()).into_response()
+}
+
+/// The whole snapshot at once, and again whenever it has changed.
+async fn events(State(house): State<House>) -> Response {
+    let ended = house.control.ended();
+    let snapshots = house.control.snapshots().take_until(ended).map(|snapshot| {
+        Ok::<_, Infallible>(Event::default().event("snapshot").json_data(&*snapshot).unwrap_or_default())
+    });
+    // Not `X-Accel-Buffering` alone: some proxies only look at the cache control.
+    let alive = KeepAlive::new().interval(Duration::from_secs(10)).text("alive");
+    ([(header::CACHE_CONTROL, "no-store")], Sse::new(boxed(snapshots)).keep_alive(alive)).into_response()
+}
+
+fn boxed<T>(stream: impl Stream<Item = T> + Send + 'static) -> futures::stream::BoxStream<'static, T> {
+    stream.boxed()
+}
+
+#[derive(Deserialize)]
+struct Explain {
+    model: String,
+    operation: Option<Operation>,
+    node: Option<String>,
+}
+
+/// How a request for a model would be routed now, without sending it.
+async fn explain(
+    State(house): State<House>,
+    asked: Result<Query<Explain>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Query(asked)) = asked else {
+        let what =
+            "`explain` wants ?model=NAME, and may have &operation=chat_completions and &node=NAME".into();
+        return refuse(&Refusal::BadRequest { what }, &call::request_id(&headers));
+    };
+    let operation = asked.operation.unwrap_or(Operation::ChatCompletions);
+    json(&house.control.explain(&asked.model, operation, asked.node.as_deref()), &headers)
+}

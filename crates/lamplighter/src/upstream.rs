@@ -1,0 +1,270 @@
+//! The way to one node: its connection pool, its key, and the signs of life that its streams give.
+
+use crate::clock;
+use bytes::Bytes;
+use http::{HeaderValue, Uri, uri};
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use lamplighter_core::node_url::NodeUrl;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Time to connect: a machine at home answers in milliseconds or not at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same for a server on the internet.
+const CONNECT_TIMEOUT_CLOUD: Duration = Duration::from_secs(10);
+/// An idle connection is kept this long: shorter than the 5 s after which common servers close it, so that we never write into
+/// a closing one (hyper #2136).
+const POOL_IDLE: Duration = Duration::from_secs(4);
+const POOL_IDLE_CLOUD: Duration = Duration::from_secs(30);
+
+/// The way to one node.
+#[derive(Debug)]
+pub struct Upstream {
+    scheme: uri::Scheme,
+    authority: uri::Authority,
+    base: String,
+    tls: bool,
+    /// Ready to send; marked sensitive so that it is never printed.
+    key: Option<HeaderValue>,
+    line: RwLock<Line>,
+    /// Signs of life.
+    pub pulse: Pulse,
+    ends: Mutex<Ends>,
+}
+
+/// One HTTP client with its own pool.
+#[derive(Debug, Clone)]
+pub enum Line {
+    /// Plain TCP.
+    Plain(Client<HttpConnector, Full<Bytes>>),
+    /// TLS with the system's roots.
+    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+/// Signals that end what runs on a node. New ones each time the node comes back.
+#[derive(Debug, Clone, Default)]
+pub struct Ends {
+    /// Probes have missed: what has not begun may go elsewhere.
+    pub gone: CancellationToken,
+    /// Gone and silent for long: what has begun ends too.
+    pub cut: CancellationToken,
+}
+
+impl Upstream {
+    /// The way to `url`, with the key to present there.
+    ///
+    /// # Errors
+    /// When the address or the key cannot stand in an HTTP request.
+    pub fn new(url: &NodeUrl, key: Option<&str>) -> Result<Self, String> {
+        let key = key.map(|key| -> Result<_, String> {
+            let mut value = HeaderValue::try_from(format!("Bearer {key}"))
+                .map_err(|_| "the api_key holds characters that cannot be sent".to_owned())?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let authority = url.authority();
+        Ok(Self {
+            scheme: if url.tls() { uri::Scheme::HTTPS } else { uri::Scheme::HTTP },
+            authority: authority.parse().map_err(|_| format!("{authority} is not an address"))?,
+            base: url.base().to_owned(),
+            tls: url.tls(),
+            key: key.transpose()?,
+            line: RwLock::new(Line::open(url.tls())?),
+            pulse: Pulse::default(),
+            ends: Mutex::default(),
+        })
+    }
+
+    /// The URI of `path` on this node.
+    ///
+    /// # Errors
+    /// When the query cannot stand in a URI.
+    pub fn uri(&self, path: &str, query: Option<&str>) -> Result<Uri, http::Error> {
+        let path_and_query = match query {
+            Some(query) => format!("{}{path}?{query}", self.base),
+            None if self.base.is_empty() => path.to_owned(),
+            None => format!("{}{path}", self.base),
+        };
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path_and_query)
+            .build()
+    }
+
+    /// The `Authorization` to present, if any.
+    #[must_use]
+    pub fn key(&self) -> Option<&HeaderValue> {
+        self.key.as_ref()
+    }
+
+    /// The client to send with.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        self.line.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets all pooled connections: after a sleep they only look open.
+    pub fn purge(&self) {
+        if let Ok(fresh) = Line::open(self.tls) {
+            *self.line.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+
+    /// The signals that end what runs here.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        self.lock_ends().clone()
+    }
+
+    /// Probes have missed: lets what has not begun go elsewhere.
+    pub fn is_gone(&self) {
+        self.lock_ends().gone.cancel();
+    }
+
+    /// Gone and silent for long: ends what has begun.
+    pub fn cut(&self) {
+        let ends = self.lock_ends();
+        ends.gone.cancel();
+        ends.cut.cancel();
+    }
+
+    /// The node is back: fresh signals, fresh connections.
+    pub fn is_back(&self) {
+        let mut ends = self.lock_ends();
+        if ends.gone.is_cancelled() {
+            // Streams that were not cut live on under the old `cut`; it must still reach them.
+            ends.gone = CancellationToken::new();
+            if ends.cut.is_cancelled() {
+                ends.cut = CancellationToken::new();
+            }
+            drop(ends);
+            self.purge();
+        }
+    }
+
+    fn lock_ends(&self) -> std::sync::MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn open(tls: bool) -> Result<Self, String> {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(if tls { CONNECT_TIMEOUT_CLOUD } else { CONNECT_TIMEOUT }));
+        // A peer that vanishes without a word is noticed in about 15 s (measured), a silent living one is left alone.
+        tcp.set_keepalive(Some(Duration::from_secs(5)));
+        tcp.set_keepalive_interval(Some(Duration::from_secs(5)));
+        tcp.set_keepalive_retries(Some(2));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(Duration::from_secs(12)));
+        let mut pool = Client::builder(TokioExecutor::new());
+        pool.pool_timer(TokioTimer::new()).pool_idle_timeout(if tls { POOL_IDLE_CLOUD } else { POOL_IDLE });
+        Ok(if tls {
+            let tls = HttpsConnectorBuilder::new()
+                .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+                .map_err(|error| format!("the system's certificates cannot be read: {error}"))?;
+            Self::Tls(pool.build(tls.https_only().enable_http1().wrap_connector(tcp)))
+        } else {
+            Self::Plain(pool.build(tcp))
+        })
+    }
+}
+
+/// Signs of life of one node: requests open there, and when it last gave a good byte.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    open: AtomicU32,
+    last_good_ms: AtomicU64,
+    wanted: AtomicU8,
+    nudge: Notify,
+}
+
+/// Which look somebody wants at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Wanted {
+    /// None: a request has opened, and its silence counts from now on.
+    Nothing = 0,
+    /// Is it there?
+    Pulse = 1,
+    /// What does it have?
+    Full = 2,
+}
+
+impl Pulse {
+    /// A good byte, or a good answer to a probe.
+    pub fn beat(&self) {
+        self.last_good_ms.store(clock::mono_ms(), Relaxed);
+    }
+
+    /// When it last gave one, by the monotonic clock.
+    #[must_use]
+    pub fn last_good_ms(&self) -> u64 {
+        self.last_good_ms.load(Relaxed)
+    }
+
+    /// Asks the watcher for a look at once.
+    pub fn want_look(&self, wanted: Wanted) {
+        self.wanted.fetch_max(wanted as u8, Relaxed);
+        self.nudge.notify_one();
+    }
+
+    /// Waits until somebody wants something.
+    pub async fn wanted(&self) -> Wanted {
+        self.nudge.notified().await;
+        match self.wanted.swap(0, Relaxed) {
+            0 => Wanted::Nothing,
+            1 => Wanted::Pulse,
+            _ => Wanted::Full,
+        }
+    }
+
+    /// Requests open there now.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+}
+
+/// A request open on a node. Closed on drop.
+#[derive(Debug)]
+pub struct OpenRequest(Arc<Upstream>);
+
+impl OpenRequest {
+    /// Opens one.
+    #[must_use]
+    pub fn new(upstream: Arc<Upstream>) -> Self {
+        if upstream.pulse.open.fetch_add(1, Relaxed) == 0 {
+            // From now on its silence counts.
+            upstream.pulse.beat();
+            upstream.pulse.nudge.notify_one();
+        }
+        Self(upstream)
+    }
+
+    /// A good byte came.
+    pub fn beat(&self) {
+        self.0.pulse.beat();
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.pulse.open.fetch_sub(1, Relaxed);
+    }
+}
