@@ -1,0 +1,162 @@
+//! The desktop app under test, as a process of its own.
+
+use super::{screen::Screen, wait_for};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// The built app, beside the tests.
+///
+/// # Errors
+/// When it has not been built.
+pub fn built() -> Result<PathBuf, String> {
+    let test = std::env::current_exe().map_err(|why| why.to_string())?;
+    // target/debug/deps/<test> → target/debug/
+    let folder = test.ancestors().nth(2).unwrap_or(Path::new("."));
+    let app = folder.join(format!("lamplighter-desktop{}", std::env::consts::EXE_SUFFIX));
+    if app.exists() {
+        return Ok(app);
+    }
+    Err(format!("{} is not built: cargo build -p lamplighter-desktop", app.display()))
+}
+
+/// A running app. It is killed when it is dropped.
+pub struct App {
+    child: Child,
+    output: PathBuf,
+    log: PathBuf,
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        // Failing means that it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the app said:\n{}{}", self.output(), self.log());
+        }
+    }
+}
+
+impl App {
+    /// Starts the app on a screen; `change` has the last word on its environment.
+    ///
+    /// # Errors
+    /// When it is not built or cannot be started.
+    pub fn start(screen: &Screen, args: &[&str], change: impl FnOnce(&mut Command)) -> Result<Self, String> {
+        let (output, log) = (screen.home().join("app.out"), screen.home().join("app.log"));
+        let file = |path: &Path| File::create(path).map_err(|why| why.to_string());
+        let mut command = Command::new(built()?);
+        command.args(args).stdin(Stdio::null()).stdout(file(&output)?).stderr(file(&log)?);
+        for (name, folder) in [
+            ("HOME", ""),
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_DATA_HOME", "data"),
+            ("XDG_CACHE_HOME", "cache"),
+            ("XDG_RUNTIME_DIR", "run"),
+        ] {
+            let path = screen.home().join(folder);
+            std::fs::create_dir_all(&path).map_err(|why| why.to_string())?;
+            command.env(name, path);
+        }
+        command.env("DISPLAY", screen.display()).env("DBUS_SESSION_BUS_ADDRESS", screen.bus());
+        command.env("GDK_BACKEND", "x11").env("NO_AT_BRIDGE", "1").env_remove("WAYLAND_DISPLAY");
+        change(&mut command);
+        let child = command.spawn().map_err(|why| why.to_string())?;
+        Ok(Self { child, output, log })
+    }
+
+    /// What it has written to its output.
+    #[must_use]
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    /// What it has written to its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits for the line that says that it serves; returns the address in it.
+    ///
+    /// # Panics
+    /// When the line does not come.
+    pub async fn ready(&self) -> String {
+        wait_for("the line that says the app is ready", async || {
+            let output = self.output();
+            let line = output.split_inclusive('\n').find(|line| line.ends_with('\n'))?;
+            let value: serde_json::Value = serde_json::from_str(line).ok()?;
+            value["url"].as_str().map(Into::into)
+        })
+        .await
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it has not after `limit`.
+    pub async fn end(&mut self, limit: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status;
+            }
+            assert!(start.elapsed() < limit, "the app still runs after {limit:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks it to end, as a system does that shuts down.
+    ///
+    /// # Panics
+    /// When the signal cannot be sent.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()));
+    }
+}
+
+/// Status of `GET /v1/models` at the address, within 2 s; `None` when nobody answers.
+pub async fn asks_models(url: &str) -> Option<u16> {
+    let answer = timeout(Duration::from_secs(2), talk(url, "GET /v1/models", "")).await.ok()??;
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+/// Asks a model for a streamed answer, and returns all that came: head, chunks and all.
+pub async fn chat(url: &str, model: &str) -> Option<String> {
+    let messages = r#"[{"role":"user","content":"say it"}]"#;
+    let body = format!(r#"{{"model":"{model}","stream":true,"messages":{messages}}}"#);
+    talk(url, "POST /v1/chat/completions", &body).await
+}
+
+async fn talk(url: &str, what: &str, body: &str) -> Option<String> {
+    let place = url.strip_prefix("http://")?;
+    let mut stream = TcpStream::connect(place).await.ok()?;
+    let length = body.len();
+    let head =
+        format!("{what} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A port that is free on this machine right now.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its number").port()
+}
