@@ -9,7 +9,6 @@ use crate::{
 };
 use lamplighter_core::{snapshot::Snapshot, view};
 use std::{
-    io::Write,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -111,8 +110,6 @@ impl House {
             };
             match event {
                 Event::Started(Ok(started)) => {
-                    // Whoever started us may have closed our output by now.
-                    drop(writeln!(std::io::stdout(), "{}", started.ready_line()));
                     snapshots = Some(started.snapshots());
                     gateway = Some(started);
                 }

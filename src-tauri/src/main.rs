@@ -26,6 +26,16 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.headless {
+        return gateway::serve(args.config);
+    }
+    if !host::can_draw() {
+        eprintln!(
+            "lamplighter-desktop: no display can be reached: running without a tray, like `lamplighter serve`"
+        );
+        return gateway::serve(args.config);
+    }
+    gateway::log_to_stderr();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -33,16 +43,6 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if args.headless {
-        return runtime.block_on(gateway::serve(args.config));
-    }
-    if !host::can_draw() {
-        eprintln!(
-            "lamplighter-desktop: no display can be reached: running without a tray, like `lamplighter serve`"
-        );
-        return runtime.block_on(gateway::serve(args.config));
-    }
-    gateway::log_to_stderr();
     let code = app::run(&runtime, args.config);
     // Its threads may wait for a desktop that no longer answers.
     runtime.shutdown_background();

@@ -135,14 +135,14 @@ async fn busy_lasts_a_little_longer_than_the_work_and_quitting_twice_does_not_wa
     let mut app = start(&screen, &config, |_| ());
     let url = app.ready().await;
     let icon = Icon::appear(&host).await;
-    icon.row("the nas at rest", |text| text.starts_with("● nas — 1 model")).await;
+    icon.row("the nas at rest", |text| text == "● nas — 1 model, llama3.2:3b loaded").await;
     let at_rest = icon.picture().await;
     let (first, second) = (url.clone(), url.clone());
     let chatting = tokio::spawn(async move { chat(&first, "llama3.2:3b").await });
     let busy =
         wait_for("a busy lamp", async || Some(icon.picture().await).filter(|now| *now != at_rest)).await;
     assert!(chatting.await.unwrap().unwrap().contains("[DONE]"));
-    icon.row("the nas at rest", |text| text.starts_with("● nas — 1 model")).await;
+    icon.row("the nas at rest", |text| text == "● nas — 1 model, llama3.2:3b loaded").await;
     assert_eq!(icon.picture().await, busy, "2 s of quiet come first");
     wait_for("the lamp at rest", async || (icon.picture().await == at_rest).then_some(())).await;
 

@@ -9,8 +9,8 @@ use crate::{
     snapshot::{Level, Node, Problem, Snapshot},
 };
 
-/// Longest summary: a menu grows as wide as its widest row.
-const LONGEST: usize = 90;
+/// Longest summary: three lines of the menu.
+const LONGEST: usize = 210;
 /// Nodes named one by one before they are only counted.
 const NAMED: usize = 3;
 

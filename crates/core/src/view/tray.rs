@@ -3,7 +3,7 @@
 use super::{
     Lamp, Row, Tray, node_menu,
     summary::{lamp, summary},
-    words::{Clock, count, cut_end},
+    words::{Clock, count, wrap},
 };
 use crate::snapshot::Snapshot;
 
@@ -15,17 +15,19 @@ pub const QUIT: &str = "quit";
 const SUMMARY: &str = "summary";
 /// Nodes with a row of their own; the rest is counted.
 const NODES_SHOWN: usize = 6;
-/// Lines of an error shown.
-const LINES_SHOWN: usize = 4;
-/// Longest line of an error.
-const LONGEST_LINE: usize = 90;
+/// Letters in a row of the summary.
+const WIDTH: usize = 72;
+/// Rows of the summary of a house.
+const SUMMARY_ROWS: usize = 3;
+/// Rows of the reason why there is none.
+const REASON_ROWS: usize = 6;
 
 /// The tray for this snapshot at this moment.
 #[must_use]
 pub fn tray(snapshot: &Snapshot, clock: Clock) -> Tray {
     let summary = summary(snapshot);
-    let mut rows =
-        vec![Row::note(SUMMARY, &summary), base_url_row(snapshot), Row::separator("separator/nodes")];
+    let mut rows = summary_rows(&summary, SUMMARY_ROWS);
+    rows.extend([base_url_row(snapshot), Row::separator("separator/nodes")]);
     rows.extend(snapshot.nodes.iter().take(NODES_SHOWN).map(|node| node_menu::row(node, clock)));
     if snapshot.nodes.is_empty() {
         rows.push(Row::note("no-nodes", "Add a [[node]] to the configuration:"));
@@ -47,7 +49,8 @@ impl Tray {
     /// The tray of a gateway that could not start: the error in its own words, line by line.
     #[must_use]
     pub fn not_started(error: &str) -> Self {
-        Self::without_gateway(Lamp::Alert, error)
+        let said = if error.trim().is_empty() { "the gateway did not start" } else { error };
+        Self::without_gateway(Lamp::Alert, said)
     }
 
     /// The tray while running requests are let finish; to quit again means now.
@@ -72,14 +75,15 @@ impl Tray {
     }
 
     fn without_gateway(lamp: Lamp, text: &str) -> Self {
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let summary = cut_end(lines.next().unwrap_or("the gateway did not start"), LONGEST_LINE);
-        let mut rows = vec![Row::note(SUMMARY, &summary)];
-        let rest = lines.take(LINES_SHOWN - 1).enumerate();
-        rows.extend(rest.map(|(n, line)| Row::note(format!("summary/{n}"), cut_end(line, LONGEST_LINE))));
+        let mut rows = summary_rows(text, REASON_ROWS);
         rows.extend(ending());
-        Self { lamp, summary, rows }
+        Self { lamp, summary: text.trim().to_owned(), rows }
     }
+}
+
+fn summary_rows(text: &str, rows: usize) -> Vec<Row> {
+    let id = |n| if n == 0 { SUMMARY.to_owned() } else { format!("{SUMMARY}/{n}") };
+    wrap(text, WIDTH, rows).into_iter().enumerate().map(|(n, line)| Row::note(id(n), line)).collect()
 }
 
 /// `127.0.0.1:11400 · 2 active`
@@ -172,13 +176,17 @@ mod tests {
 
     #[test]
     fn a_gateway_that_did_not_start_alarms_in_its_own_words() {
-        let tray =
-            Tray::not_started("port 11400 is taken by ollama (pid 7)\n\n  hint: set `listen`\na\nb\nc");
+        let why = "127.0.0.1:11400 is taken by \"ollama (process 7)\": end it, or choose another port in `listen`\n\nhint";
+        let tray = Tray::not_started(why);
+        assert_eq!((tray.lamp, tray.summary.as_str()), (Lamp::Alert, why));
         assert_eq!(
-            (tray.lamp, tray.summary.as_str()),
-            (Lamp::Alert, "port 11400 is taken by ollama (pid 7)")
+            texts(&tray)[..3],
+            [
+                "127.0.0.1:11400 is taken by \"ollama (process 7)\": end it, or choose",
+                "another port in `listen`",
+                "hint"
+            ]
         );
-        assert_eq!(texts(&tray)[1..4], ["hint: set `listen`", "a", "b"]);
         assert_eq!(texts(&tray).last(), Some(&"Quit Lamplighter"));
         assert_eq!(Tray::not_started("").summary, "the gateway did not start");
         assert_eq!(Tray::starting().lamp, Lamp::Dark);

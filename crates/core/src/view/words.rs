@@ -150,6 +150,32 @@ pub(super) fn cut_end(text: &str, longest: usize) -> String {
     short + "…"
 }
 
+/// The text in lines of at most `width` letters, broken between words, at most `lines` of them; an ellipsis says that
+/// there was more. A menu grows as wide as its widest row.
+pub(super) fn wrap(text: &str, width: usize, lines: usize) -> Vec<String> {
+    let mut wrapped: Vec<String> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let mut current = String::new();
+        for word in line.split_whitespace() {
+            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > width {
+                wrapped.push(std::mem::take(&mut current));
+            }
+            if !current.is_empty() {
+                current.push(' ');
+            }
+            current.push_str(&cut_end(word, width));
+        }
+        wrapped.push(current);
+    }
+    if wrapped.len() > lines {
+        wrapped.truncate(lines);
+        if let Some(last) = wrapped.last_mut() {
+            *last = cut_end(&format!("{last} …"), width);
+        }
+    }
+    wrapped
+}
+
 /// Bytes as people read them: `820 MB`, `2.1 GB`, `18 GB`.
 pub(super) fn size(bytes: u64) -> String {
     let mega = bytes.div_ceil(100_000) / 10;
@@ -188,6 +214,15 @@ mod tests {
         assert_eq!(long, "hf.co/unsloth/Qwen3…ruct-GGUF:UD-Q4_K_XL");
         assert_eq!(long.chars().count(), LONGEST_MODEL);
         assert_eq!(model_name(&"é".repeat(41)).chars().count(), LONGEST_MODEL);
+    }
+
+    #[test]
+    fn long_texts_are_broken_between_words() {
+        assert_eq!(wrap("one two three\n\n four", 7, 9), ["one two", "three", "four"]);
+        assert_eq!(wrap("one two three four", 7, 2), ["one two", "three …"]);
+        assert_eq!(wrap("one two three four", 5, 3), ["one", "two", "thre…"]);
+        assert_eq!(wrap("abcdefghij", 4, 2), ["abc…"]);
+        assert_eq!(wrap(" \n", 4, 2), Vec::<String>::new());
     }
 
     #[test]
