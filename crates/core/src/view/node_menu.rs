@@ -59,10 +59,7 @@ fn loaded(node: &Node) -> impl Iterator<Item = &Model> {
 /// The rows behind a node's line: where it is, since when, and its models, loaded ones first.
 fn submenu(node: &Node, clock: Clock) -> Vec<Row> {
     let id = |part: &str| format!("node/{}/{part}", node.name);
-    let mut rows = vec![
-        Row::note(id("address"), address(node)),
-        Row::note(id("state"), format!("{} {}", state_word(node.state), clock.since(node.since_ms))),
-    ];
+    let mut rows = vec![Row::note(id("address"), address(node)), Row::note(id("state"), state(node, clock))];
     if node.models.is_empty() {
         return rows;
     }
@@ -90,6 +87,12 @@ fn address(node: &Node) -> String {
         None => format!(" · {}", engine.title()),
     });
     format!("{place}{}", engine.unwrap_or_default())
+}
+
+/// `up since 16:00 · RTX 4090`
+fn state(node: &Node, clock: Clock) -> String {
+    let gpu = node.gpu.as_ref().map(|gpu| format!(" · {gpu}")).unwrap_or_default();
+    format!("{} {}{gpu}", state_word(node.state), clock.since(node.since_ms))
 }
 
 #[cfg(test)]
@@ -151,12 +154,13 @@ mod tests {
     #[test]
     fn the_submenu_says_where_it_is_and_what_it_has() {
         let mut node = nas();
+        node.gpu = Some("RTX 4090".into());
         (node.models[9].loaded, node.models[9].size_bytes) = (Some(true), Some(2_100_000_000));
         let Kind::Submenu(rows) = row(&node, CLOCK).kind else { panic!("a node opens") };
         let texts: Vec<_> = rows.iter().map(|row| row.text.as_str()).collect();
         assert_eq!(
             texts[..5],
-            ["nas:11434 · Ollama 0.9.1", "up since 16:00", "", "model-9 — 2.1 GB", "model-0"]
+            ["nas:11434 · Ollama 0.9.1", "up since 16:00 · RTX 4090", "", "model-9 — 2.1 GB", "model-0"]
         );
         assert_eq!((rows[3].id.as_str(), &rows[3].kind), ("node/nas/model/model-9", &Kind::Check(true)));
         assert_eq!((rows[4].kind.clone(), rows[4].enabled), (Kind::Check(false), false));
