@@ -100,7 +100,6 @@ impl TrayHost {
     }
 
     /// Its connection, to speak to icons with.
-    #[must_use]
     pub fn bus(&self) -> &Connection {
         &self.bus
     }
