@@ -12,6 +12,7 @@ describe('a node', () => {
     [{ state: 'up' }, 'up', 'up', '42 min', 'low'],
     [{ state: 'asleep' }, 'asleep', 'asleep', '42 min', 'asleep'],
     [{ state: 'waking', stage: 'api' }, 'waking', 'waking', '42:00', 'waking'],
+    [{ state: 'waking', stage: 'loading' }, 'waking', 'loading', '42:00', 'waking'],
     [{ state: 'away' }, 'away', 'away', '42 min', 'away'],
   ] as const)('%o shows as %s', (state, glyph, word, more, lamp) => {
     const face = nodeFace(node(state), NOON);
@@ -42,8 +43,8 @@ describe('a node', () => {
 
   it('shows memory against the size of the card only when that was typed', () => {
     const models = [model({ loaded: true, vram_bytes: 22_978_000_000, loaded_bytes: 22_978_000_000 })];
-    expect(plain(memoryInUse(node({ state: 'up' }, { models })))).toBe('21.4 of 24 GB in use');
-    expect(plain(memoryInUse(node({ state: 'up' }, { models, vram_bytes: 22_978_000_000 })))).toBe('21.4 GB in use');
+    expect(plain(memoryInUse(node({ state: 'up' }, { models })))).toBe('89 % of 24 GB');
+    expect(plain(memoryInUse(node({ state: 'up' }, { models, vram_bytes: 22_978_000_000 })))).toBe('23 GB in use');
     expect(memoryInUse(node())).toBe('');
   });
 

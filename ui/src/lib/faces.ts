@@ -1,12 +1,12 @@
 // What the data looks like: pure functions from the snapshot to glyphs and words. Times in milliseconds by the gateway's clock.
-import { age, isTyped, memory, moment, parseTime, rate, size, until, watch } from './format';
+import { age, isTyped, memory, parseTime, rate, since, size, until, watch } from './format';
 import type { Gateway } from './types/Gateway';
 import type { Model } from './types/Model';
 import type { Node } from './types/Node';
 import type { Request } from './types/Request';
 import type { Snapshot } from './types/Snapshot';
 import type { Stage } from './types/Stage';
-import { engineTitle, stageWord, stateWord, words, type RouteMode } from './words';
+import { engineTitle, loadingWord, stageWord, stateWord, words, type RouteMode } from './words';
 
 /** The glyphs of the design: six shapes for the eight states of the gateway. */
 export type Glyph = 'up' | 'asleep' | 'waking' | 'away' | 'problem' | 'cloud';
@@ -45,20 +45,25 @@ export function nodeFace(node: Node, now_ms: number): NodeFace {
       return { ...face, more, lamp: lit ? 'lit' : 'low' };
     }
     case 'waking':
-      return { ...face, more: watch(lasted) };
+      return { ...face, word: node.stage === 'loading' ? loadingWord : face.word, more: watch(lasted) };
     case 'asleep':
     case 'away':
       return { ...face, more: age(lasted) };
     case 'degraded':
     case 'refusing':
     case 'down':
-      return { ...face, more: words.node.since(moment(node.since_ms, now_ms)) };
+      return { ...face, more: since(node.since_ms, now_ms) };
   }
+}
+
+/** Does this node answer? What a machine that is gone had in memory is no longer there. */
+export function answers(node: Node): boolean {
+  return node.state === 'up' || node.state === 'degraded';
 }
 
 /** The models of a node that are in memory. */
 export function loaded(node: Node): Model[] {
-  return node.models.filter((model) => model.loaded === true);
+  return !answers(node) ? [] : node.models.filter((model) => model.loaded === true);
 }
 
 /** What a loaded model's line says after its name: size, share on the GPU, and when it goes. */
@@ -91,15 +96,17 @@ export function nodeMeta(node: Node): string {
   return [node.gpu, engine].filter((part) => part !== null && part !== '').join(` ${words.dot} `) || node.url;
 }
 
-/** Memory that loaded models hold: `21.4 of 24 GB in use`, or '' when nothing is known. */
+/** Memory that loaded models hold: `89 % of 24 GB` of a card, `4.9 GB in use` elsewhere, '' when nothing is known. */
 export function memoryInUse(node: Node): string {
   const models = loaded(node);
   const video = models.reduce((sum, model) => sum + (model.vram_bytes ?? 0), 0);
   const used = video > 0 ? video : models.reduce((sum, model) => sum + (model.loaded_bytes ?? 0), 0);
   if (used === 0) return '';
   // The snapshot's amount may be the most that was ever seen in use: that is no capacity, so it is not shown as one.
-  if (video > 0 && node.vram_bytes !== null && isTyped(node.vram_bytes)) return words.node.memoryOf(memory(used), memory(node.vram_bytes));
-  return words.node.memory(memory(used));
+  if (video > 0 && node.vram_bytes !== null && isTyped(node.vram_bytes)) {
+    return words.node.memoryOf(Math.round((100 * used) / node.vram_bytes), memory(node.vram_bytes));
+  }
+  return words.node.memory(size(used));
 }
 
 /** Parameters, quantization and size on disk: what the folded list says of a model. */
@@ -145,7 +152,7 @@ export function houseLamp(snapshot: Snapshot): Exclude<LampShape, 'asleep' | 'aw
   if (snapshot.nodes.some((node) => node.state === 'waking')) return 'waking';
   if (snapshot.requests.length > 0) return 'busy';
   const up = snapshot.nodes.filter((node) => node.state === 'up' || node.state === 'degraded');
-  if (up.some((node) => node.gpu !== null || node.vram_bytes !== null)) return 'lit';
+  if (up.some((node) => node.gpu !== null || (node.vram_bytes ?? 0) > 0)) return 'lit';
   return up.length > 0 ? 'low' : 'dark';
 }
 

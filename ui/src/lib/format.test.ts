@@ -1,6 +1,6 @@
 // Sizes, durations, counts and rates at their edges.
 import { describe, expect, it } from 'vitest';
-import { age, count, isTyped, memory, moment, parseTime, rate, size, until, watch } from './format';
+import { age, count, isTyped, memory, moment, parseTime, rate, since, size, until, watch } from './format';
 
 const plain = (text: string): string => text.replace(/\u00A0/g, ' ');
 const [S, MIN, H, D] = [1_000, 60_000, 3_600_000, 86_400_000];
@@ -62,6 +62,16 @@ describe('durations', () => {
     expect(moment(new Date(2026, 10, 20, 14, 2).getTime(), now)).toBe('14:02');
     expect(moment(new Date(2026, 10, 17, 14, 2).getTime(), now)).toBe('Tue 14:02');
     expect(moment(new Date(2026, 10, 3, 14, 2).getTime(), now)).toMatch(/^3 Nov.* 14:02$/);
+  });
+});
+
+describe('since when', () => {
+  it('follows the calendar, not the clock', () => {
+    const now = new Date(2026, 10, 20, 0, 30).getTime();
+    expect(since(new Date(2026, 10, 20, 0, 10).getTime(), now)).toBe('since 00:10');
+    expect(since(new Date(2026, 10, 19, 23, 50).getTime(), now)).toBe('since yesterday 23:50');
+    expect(plain(since(new Date(2026, 10, 18, 23, 50).getTime(), now))).toBe('for 2 days');
+    expect(since(now + 60_000, now)).toBe('since 00:31');
   });
 });
 

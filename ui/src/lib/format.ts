@@ -1,5 +1,5 @@
 // Numbers as people read them: sizes, durations, times of day, counts. Units are words and live in words.ts.
-import { unit } from './words';
+import { unit, words } from './words';
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -65,6 +65,14 @@ export function moment(at_ms: number, now_ms: number): string {
   const gone = Math.abs(now_ms - at_ms);
   if (gone < 20 * HOUR) return HOUR_MINUTE.format(at_ms);
   return (gone < 6 * DAY ? WEEKDAY : DATE).format(at_ms).replace(',', '');
+}
+
+/** Since when, as the tray says it: `since 14:02`, `since yesterday 14:02`, `for 4 days`. */
+export function since(at_ms: number, now_ms: number): string {
+  const midnight = (ms: number): number => new Date(ms).setHours(0, 0, 0, 0);
+  const days = Math.round((midnight(now_ms) - midnight(at_ms)) / DAY);
+  if (days <= 0) return words.node.since(HOUR_MINUTE.format(at_ms));
+  return days === 1 ? words.node.yesterday(HOUR_MINUTE.format(at_ms)) : words.node.days(days);
 }
 
 /** A time of day with seconds: `14:31:40`. */

@@ -28,6 +28,9 @@ export const stateWord: Record<State['state'], string> = {
   down: 'down',
 };
 
+/** A waking node whose engine is up already. */
+export const loadingWord = 'loading';
+
 export const stageWord: Record<Stage, string> = {
   packet: 'packet',
   reachable: 'reachable',
@@ -115,16 +118,18 @@ export const words = {
     active: (count: number) => `${count} active`,
     waiting: (count: number) => `${count} waiting`,
     since: (time: string) => `since ${time}`,
+    yesterday: (time: string) => `since yesterday ${time}`,
+    days: (count: number) => `for ${n(count, 'day')}`,
     noneLoaded: 'no model loaded',
     loadedUnknown: 'this engine does not tell what is loaded',
-    lookingAt: (url: string) => `asking ${url}`,
+    looking: 'first look under way',
     keptWarm: 'kept warm',
     unloadsIn: (time: string) => `unloads in ${time}`,
     unloadsNow: 'unloads now',
     onGpu: (percent: number) => `${unit(String(percent), '%')} on the GPU`,
     moreLoaded: (count: number) => `${count} more`,
-    memoryOf: (used: string, all: string) => `${used} of ${unit(all, 'GB')} in use`,
-    memory: (used: string) => `${unit(used, 'GB')} in use`,
+    memoryOf: (percent: number, all: string) => `${unit(String(percent), '%')} of ${unit(all, 'GB')}`,
+    memory: (used: string) => `${used} in use`,
     free: 'Free the GPU',
     unloadAll: 'Unload all',
     load: 'Load',
@@ -219,6 +224,7 @@ export const words = {
   machine: {
     addTitle: 'Add a machine',
     editTitle: (name: string) => `Edit ${name}`,
+    removeTitle: (name: string) => `Remove ${name}`,
     address: 'Address',
     addressHint: 'A name, an IP address or a URL, with or without a port: nas, 192.168.1.20, gpu:8080',
     asking: 'asking…',
@@ -246,7 +252,7 @@ export const words = {
     save: 'Save',
     cancel: 'Cancel',
     remove: 'Remove…',
-    removeSure: (name: string) => `Remove ${name}? Its models leave the list; the machine itself is not touched.`,
+    removeSure: (name: string) => `The models of ${name} leave the list. The machine itself is not touched.`,
     removeYes: (name: string) => `Remove ${name}`,
     removeNo: 'Keep it',
     added: (name: string) => `${name} was added`,

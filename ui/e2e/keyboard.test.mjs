@@ -1,0 +1,187 @@
+// The whole of it without a mouse: what is pressed, where the focus is, and what the status line says.
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, it } from 'node:test';
+import { start } from '../mock/server.mjs';
+import { launch, visit } from './browser.mjs';
+
+let browser;
+let mock;
+let page;
+before(async () => {
+  mock = await start({ moves: false });
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await mock?.stop();
+});
+beforeEach(async () => {
+  await page?.context().close();
+  await mock.mock({ house: 'lively', say: 0, forget: true });
+  page = await visit(browser, mock);
+});
+
+const press = async (...keys) => {
+  for (const key of keys) await page.keyboard.press(key);
+};
+/** The name of what has the focus, as a screen reader would begin it. */
+const focus = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent?.trim().replace(/\s+/g, ' ') ?? '');
+/** Waits until the focus is on something whose name fits. */
+const focused = async (name) => {
+  await page.waitForFunction(
+    ([source, flags]) => new RegExp(source, flags).test(document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent?.trim().replace(/\s+/g, ' ') ?? ''),
+    [name.source, name.flags],
+  );
+};
+/** Tabs until the focus is there; fails when it never is. */
+const tabTo = async (name, most = 60) => {
+  for (let n = 0; n < most; n += 1) {
+    if (name.test(await focus())) return;
+    await press('Tab');
+  }
+  assert.fail(`Tab never reaches ${name}`);
+};
+const status = (text) => page.locator('[role="status"]', { hasText: text }).waitFor({ state: 'attached' });
+
+describe('by keyboard alone', () => {
+  it('Tab reaches everything in reading order, and each stop can be seen', async () => {
+    const wanted = [/^Overview/, /^Add a machine$/, /^nas, up/, /^workstation, up/, /^laptop, away/, /^Keyboard shortcuts/, /^Routing: Automatic/, /^Copy base URL/, /^nas, up/, /^5 models/, /^Unload all/, /^More about nas/, /^workstation, up/, /^4 models/, /^Free the GPU/, /^More about workstation/, /^laptop, away/, /^3 models/, /^More about laptop/, /^Add a machine…/, /^Cancel this request: Claude Code/, /^Cancel this request: Open WebUI/, /^Cancel this request: n8n/];
+    for (const name of wanted) {
+      await press('Tab');
+      assert.match(await focus(), name);
+      const ring = await page.evaluate(() => {
+        const style = getComputedStyle(document.activeElement);
+        return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
+      });
+      assert.ok(ring, `no ring on ${name}`);
+    }
+  });
+
+  it('F6 goes round the regions, both ways', async () => {
+    const stops = [];
+    for (let n = 0; n < 4; n += 1) {
+      await press('F6');
+      stops.push(await focus());
+    }
+    assert.match(stops.join(' | '), /^Overview \| Routing: Automatic \| nas, up \| Cancel this request: Claude Code/);
+    await press('Shift+F6');
+    await focused(/^nas, up/);
+    await press('Control+1');
+    await focused(/^Overview/);
+  });
+
+  it('a card: Enter unfolds its models, U frees it, and the status line tells', async () => {
+    await press('F6', 'F6', 'F6');
+    await tabTo(/^workstation, up/);
+    await press('Enter');
+    await page.getByRole('list', { name: 'Models on workstation' }).waitFor();
+    await tabTo(/^Load gpt-oss:20b/);
+    await press('Enter');
+    await focused(/^Unload gpt-oss:20b/);
+    await status('Loading gpt-oss:20b on workstation');
+    await page.locator('[data-node="workstation"]').focus();
+    await press('u');
+    await page.locator('[data-node="workstation"]').getByText('no model loaded').waitFor();
+    await status('Unloading everything from workstation');
+    await press('Enter');
+    await page.getByRole('list', { name: 'Models on workstation' }).waitFor({ state: 'detached' });
+  });
+
+  it('menus: arrows walk, Esc closes and gives the focus back, Enter chooses', async () => {
+    await tabTo(/^Routing/);
+    await press('Enter');
+    await focused(/^Automatic/);
+    await press('ArrowDown');
+    await focused(/^Local only/);
+    await press('End');
+    await focused(/^Pause until/);
+    await press('ArrowDown');
+    await focused(/^Automatic/);
+    await press('Escape');
+    await focused(/^Routing/);
+    await press('Space', 'ArrowDown', 'ArrowDown');
+    await focused(/^Never wake/);
+    await press('Enter');
+    await page.getByRole('button', { name: 'Routing: Never wake', exact: true }).waitFor();
+    await status('Routing: Never wake');
+    assert.deepEqual(mock.asked().at(-1).body, { mode: 'no-wake' });
+  });
+
+  it('a request is cancelled', async () => {
+    await tabTo(/^Cancel this request: Open WebUI/);
+    await press('Enter');
+    await page.getByRole('listitem').filter({ hasText: 'Open WebUI' }).waitFor({ state: 'detached' });
+    await status('Request cancelled');
+  });
+
+  it('a machine is added: identified when typing stops, named by its address, wrong input named', async () => {
+    await tabTo(/^Add a machine$/);
+    await press('Enter');
+    await page.keyboard.type('Attic.local');
+    await page.getByText('Ollama 0.14.2, 14').waitFor();
+    const asks = mock.asked().filter((one) => one.does === 'POST identify');
+    assert.deepEqual(asks, [{ does: 'POST identify', body: { url: 'Attic.local' } }], 'asked once, after the last letter');
+    await press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.value), 'attic');
+    await press('Control+A');
+    await page.keyboard.type('nas');
+    await press('Enter');
+    await page.getByText('nas exists already').waitFor();
+    await press('Control+A');
+    await page.keyboard.type('attic');
+    await press('Tab', 'ArrowUp', 'Enter');
+    await page.locator('[data-node="attic"]').waitFor();
+    await status('attic was added');
+    const { body } = mock.asked().find((one) => one.does === 'POST nodes');
+    assert.deepEqual(body, { url: 'http://Attic.local:11434', presence: 'sleeps', name: 'attic' });
+  });
+
+  it('a machine is edited: only what changed is sent; Esc leaves it as it was', async () => {
+    await tabTo(/^More about nas/);
+    await press('Enter');
+    await focused(/^Unload all/);
+    await press('ArrowDown', 'ArrowDown', 'Enter');
+    await page.getByRole('dialog', { name: 'Edit nas' }).waitFor();
+    await press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await tabTo(/^More about nas/);
+    await press('Enter', 'ArrowDown', 'ArrowDown', 'Enter');
+    await page.getByRole('dialog', { name: 'Edit nas' }).waitFor();
+    await tabTo(/^More$/);
+    await press('Enter', 'Tab', 'Control+A');
+    await page.keyboard.type('Celeron');
+    await press('Enter');
+    await page.locator('[data-node="nas"]').getByText('Celeron').waitFor();
+    assert.deepEqual(mock.asked().find((one) => one.does === 'PATCH nodes/nas').body, { gpu: 'Celeron' });
+  });
+
+  it('a machine is removed after it was asked', async () => {
+    await tabTo(/^More about laptop/);
+    await press('Enter', 'End', 'Enter');
+    await page.getByRole('dialog', { name: 'Remove laptop' }).waitFor();
+    await tabTo(/^Remove laptop$/);
+    await press('Enter');
+    await page.locator('[data-node="laptop"]').waitFor({ state: 'detached' });
+    await status('laptop was removed');
+  });
+
+  it('? shows the keys, but not while typing', async () => {
+    await press('?');
+    await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
+    await press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await tabTo(/^Add a machine$/);
+    await press('Enter');
+    await page.keyboard.type('a?');
+    assert.equal(await page.getByRole('dialog').count(), 1);
+  });
+
+  it('the status line tells what changes, and nothing of numbers', async () => {
+    await mock.mock({ node: { name: 'laptop', state: 'up', since_ms: Date.now() } });
+    await status('laptop is up');
+    await mock.mock({ node: { name: 'workstation', active: 3 } });
+    await page.locator('[data-node="workstation"]').getByText('3 active').waitFor();
+    await page.waitForTimeout(700);
+    assert.equal((await page.locator('[role="status"]').first().innerText()).trim(), 'laptop is up');
+  });
+});

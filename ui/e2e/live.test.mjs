@@ -1,0 +1,150 @@
+// The pages against a gateway that moves: the way in, live requests, losing contact and getting it back.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { start } from '../mock/server.mjs';
+import { launch, visit } from './browser.mjs';
+
+let browser;
+let mock;
+before(async () => {
+  mock = await start();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await mock?.stop();
+});
+afterEach(() => Promise.all(browser.contexts().map((one) => one.close())));
+beforeEach(() => mock.mock({ house: 'lively', say: 0, forget: true }));
+
+const open = (look) => visit(browser, mock, look);
+/** Waits until so many streams are open: the end of a page's connection is seen a moment later. */
+async function streams(count) {
+  for (let n = 0; n < 60 && mock.streams() !== count; n += 1) await new Promise((go) => setTimeout(go, 50));
+  assert.equal(mock.streams(), count);
+}
+
+describe('the way in', () => {
+  it('the code is traded once, leaves the address, and a reload needs no other', async () => {
+    const page = await open();
+    assert.equal(page.url(), `${mock.address}/ui/`);
+    await page.reload();
+    await page.waitForSelector('main[data-contact="live"]');
+    assert.doesNotMatch(await page.content(), /mock-token/);
+  });
+
+  it('a used link says so', async () => {
+    const address = mock.open();
+    await open({ address });
+    const page = await open({ address, wait: false });
+    await page.getByText('This link has been used').waitFor();
+    await page.getByText('lamplighter open').waitFor();
+  });
+
+  it('a key that is no longer valid says so, and a new link in the same tab helps', async () => {
+    const page = await open();
+    await mock.mock({ token: 'another', cut: true });
+    await page.getByText('no longer valid').waitFor();
+    await page.evaluate((hash) => (location.hash = hash), new URL(mock.open()).hash);
+    await page.waitForSelector('main[data-contact="live"]');
+  });
+});
+
+describe('live', () => {
+  it('one stream carries everything', async () => {
+    const page = await open();
+    await page.waitForTimeout(600);
+    await streams(1);
+    await page.context().close();
+    await streams(0);
+  });
+
+  it('a request appears, counts, and can be cancelled', async () => {
+    const page = await open();
+    const row = page.getByRole('listitem').filter({ hasText: 'Claude Code' });
+    await row.getByText('tok/s').waitFor();
+    assert.match(await row.innerText(), /coder\s+qwen3-coder:30b\s*→\s*(to)?\s*workstation/);
+    const clock = await row.locator('.when').innerText();
+    await page.waitForFunction((before) => document.querySelector('.live .when')?.innerText !== before, clock);
+    await row.getByRole('button', { name: /Cancel this request/ }).click();
+    await row.waitFor({ state: 'detached' });
+    await page.getByText('2 requests').waitFor();
+    assert.match(mock.asked()[0].does, /^DELETE requests\/req-/);
+    await mock.mock({ requests: [] });
+    await page.getByText('Nothing running').waitFor();
+  });
+
+  it('models load and unload, and a refusal comes with its hint', async () => {
+    const page = await open();
+    const card = page.locator('[data-node="workstation"]');
+    await card.getByRole('button', { name: '4 models' }).click();
+    await card.getByRole('button', { name: 'Load gpt-oss:20b' }).click();
+    await card.getByRole('button', { name: 'Unload gpt-oss:20b' }).waitFor();
+    await card.getByRole('button', { name: 'Load qwen3:32b' }).click();
+    await page.locator('.toast', { hasText: 'does not fit on workstation' }).getByText('unload something first').waitFor();
+    await card.getByRole('button', { name: 'Free the GPU' }).click();
+    await card.getByText('no model loaded').waitFor();
+    assert.equal(await page.locator('.toast').count(), 2, 'two notes at most');
+  });
+
+  it('routing: another way, a pause, and back', async () => {
+    const page = await open();
+    const menu = page.getByRole('button', { name: /^Routing/ });
+    await menu.click();
+    await page.getByRole('menuitemradio', { name: /Local only/ }).click();
+    await page.getByRole('button', { name: 'Routing: Local only', exact: true }).click();
+    await page.getByRole('menuitem', { name: 'Pause for an hour' }).click();
+    await page.getByText(/Routing is paused until \d\d:\d\d/).waitFor();
+    await page.getByRole('button', { name: 'Resume' }).click();
+    await page.getByText(/Routing is paused until/).waitFor({ state: 'detached' });
+    assert.deepEqual(mock.asked().map((one) => one.body), [{ mode: 'local' }, { mode: 'pause', for: '1h' }, { mode: 'auto' }]);
+  });
+
+  it('the base URL is copied', async () => {
+    const page = await open();
+    await page.getByRole('button', { name: /Copy base URL/ }).click();
+    await page.getByText('Copied http://127.0.0.1:11400').first().waitFor();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'http://127.0.0.1:11400');
+  });
+});
+
+describe('contact', () => {
+  it('lost: says from when the picture is, stops its clocks and its buttons; back: goes on', async () => {
+    const page = await open();
+    await mock.mock({ say: 503 });
+    await page.getByText('what you see is from').waitFor();
+    assert.match(await page.locator('.bar').innerText(), /not connected/);
+    const frozen = await page.locator('.live').innerText();
+    assert.equal(await page.locator('.live button:enabled').count(), 0);
+    await page.waitForTimeout(1_300);
+    assert.equal(await page.locator('.live').innerText(), frozen);
+    await mock.mock({ say: 0 });
+    await page.getByRole('button', { name: 'Try now' }).click();
+    await page.waitForSelector('main[data-contact="live"]');
+    await page.getByText('No contact').first().waitFor({ state: 'detached' });
+  });
+
+  it('a restart within a second shows nothing', async () => {
+    const page = await open();
+    await page.evaluate(() => {
+      globalThis.seen = [];
+      new MutationObserver(() => globalThis.seen.push(document.querySelector('main').dataset.contact)).observe(document.querySelector('main'), { attributes: true, attributeFilter: ['data-contact'] });
+    });
+    await mock.mock({ cut: true });
+    await page.waitForTimeout(1_500);
+    assert.deepEqual(await page.evaluate(() => globalThis.seen), []);
+    await streams(1);
+  });
+
+  it('a gateway that is not there yet: the page says so and waits for it', async () => {
+    const other = await start();
+    const page = await visit(browser, other);
+    await other.stop();
+    await page.getByText('what you see is from').waitFor();
+    const again = await start({ port: Number(new URL(other.address).port) });
+    await page.waitForSelector('main[data-contact="live"]');
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+    await again.stop();
+  });
+});
