@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -22,6 +23,7 @@ pub struct Gateway {
     pub home: TempDir,
     /// A client without a pool to other tests.
     pub http: reqwest::Client,
+    said: Arc<Mutex<String>>,
 }
 
 /// How long the slowest machine may take for what takes milliseconds.
@@ -73,14 +75,19 @@ impl Gateway {
         };
         // Its log must not fill the pipe: it goes where the test's own output goes.
         let log = child.stderr.take().expect("its log is piped");
+        let said = Arc::<Mutex<String>>::default();
+        let keep = said.clone();
         std::thread::spawn(move || {
-            BufReader::new(log).lines().map_while(Result::ok).for_each(|line| eprintln!("  {line}"))
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                eprintln!("  {line}");
+                keep.lock().unwrap_or_else(PoisonError::into_inner).push_str(&(line + "\n"));
+            }
         });
         let control = ready["control"].as_str().expect("the ready line names the control file");
         let control: Value =
             serde_json::from_slice(&std::fs::read(control).expect("readable")).expect("JSON");
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
-        Self { child, url: text(&ready["url"]), token: text(&control["token"]), home, http: http() }
+        Self { child, url: text(&ready["url"]), token: text(&control["token"]), home, http: http(), said }
     }
 
     /// Starts in front of simulated nodes and waits until all of them are up.
@@ -101,6 +108,12 @@ impl Gateway {
     #[must_use]
     pub fn authority(&self) -> &str {
         self.url.trim_start_matches("http://")
+    }
+
+    /// All that it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until that many nodes are up.
@@ -208,7 +221,8 @@ pub fn command(home: &Path, args: &[&str]) -> Command {
     {
         command.env(name, home.join(folder));
     }
-    command.env("HOME", home).stdin(Stdio::null());
+    // No looking around on the machine that runs the tests.
+    command.env("LAMPLIGHTER_LOOK", "").env("HOME", home).stdin(Stdio::null());
     command
 }
 

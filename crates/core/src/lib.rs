@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod config;
 pub mod fleet;
 pub mod health;
+pub mod mode;
 pub mod model;
 pub mod node;
 pub mod node_url;

@@ -94,14 +94,33 @@ impl NodeUrl {
         format!("{self}{path}")
     }
 
-    /// Is this the same server, as far as the address tells? All names of the loopback interface are one.
+    /// Is this the same server, as far as the address tells? `localhost`, 127.0.0.1 and ::1 are one.
     #[must_use]
     pub fn same_server(&self, other: &Self) -> bool {
         let place = |url: &Self| {
-            let loopback = matches!(url.host.as_str(), "localhost" | "::1") || url.host.starts_with("127.");
+            let loopback = matches!(url.host.as_str(), "localhost" | "::1");
             (if loopback { "127.0.0.1".to_owned() } else { url.host.clone() }, url.port, url.base.clone())
         };
         place(self) == place(other)
+    }
+
+    /// Does it lead out of the house? An address or a name that only the internet knows does; a name without a dot, under a
+    /// home's own endings, or in a tailnet does not.
+    #[must_use]
+    pub fn is_cloud(&self) -> bool {
+        use std::net::IpAddr;
+        match self.host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) => {
+                let carrier = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
+                !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier)
+            }
+            Ok(IpAddr::V6(ip)) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+            Err(_) => {
+                let home =
+                    [".local", ".lan", ".home", ".internal", ".home.arpa", ".localdomain", ".ts.net", ".box"];
+                self.host.contains('.') && !home.iter().any(|end| self.host.ends_with(end))
+            }
+        }
     }
 
     /// Does the address stay on this machine?
@@ -243,10 +262,33 @@ mod tests {
     }
 
     #[test]
+    fn what_leaves_the_house() {
+        let cloud = |text| NodeUrl::parse(text).unwrap().is_cloud();
+        for home in [
+            "nas",
+            "nas.local",
+            "192.168.1.5",
+            "127.0.0.1",
+            "[fd00::1]",
+            "box.tail1234.ts.net",
+            "100.101.1.2",
+        ] {
+            assert!(!cloud(home), "{home}");
+        }
+        for away in ["https://openrouter.ai/api/v1", "8.8.8.8", "[2001:db8::1]:80"] {
+            assert!(cloud(away), "{away}");
+        }
+    }
+
+    #[test]
     fn the_same_server_in_two_forms() {
         let url = |text| NodeUrl::parse(text).unwrap();
         assert!(url("localhost:11434").same_server(&url("http://127.0.0.1:11434/v1")));
         assert!(url("NAS").same_server(&url("nas:11434/api")));
         assert!(!url("nas:11434").same_server(&url("nas:8080")));
+        assert!(
+            !url("127.0.0.20").same_server(&url("127.0.0.50")),
+            "a loopback address of its own is a server of its own"
+        );
     }
 }

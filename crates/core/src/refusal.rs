@@ -51,6 +51,13 @@ pub enum Refusal {
         /// What it would be.
         what: String,
     },
+    /// A person has paused routing.
+    Paused {
+        /// Seconds until it ends by itself; `None` when somebody must resume.
+        left_s: Option<u64>,
+    },
+    /// A person has cancelled this request.
+    Cancelled,
     /// Nothing is configured.
     NoNodes {
         /// The configuration file.
@@ -138,7 +145,9 @@ impl Refusal {
             Self::NoRoute { .. } | Self::ModelUnknown { .. } => 404,
             Self::WrongMethod => 405,
             Self::NotServed { .. } => 501,
-            Self::NoNodes { .. }
+            Self::Paused { .. }
+            | Self::Cancelled
+            | Self::NoNodes { .. }
             | Self::ModelAway { .. }
             | Self::PinFailed { .. }
             | Self::WaitedTooLong { .. }
@@ -165,6 +174,8 @@ impl Refusal {
             Self::NoRoute { .. } => "no_route",
             Self::WrongMethod => "wrong_method",
             Self::NotServed { .. } => "not_served",
+            Self::Paused { .. } => "paused",
+            Self::Cancelled => "cancelled",
             Self::NoNodes { .. } => "no_nodes",
             Self::ModelUnknown { .. } => "model_not_found",
             Self::ModelAway { .. } => "model_away",
@@ -200,6 +211,11 @@ impl Refusal {
             Self::NoRoute { path } => format!("There is nothing at {path}."),
             Self::WrongMethod => "This route exists, but not for this method.".into(),
             Self::NotServed { what } => format!("{what} is not served yet."),
+            Self::Paused { left_s: Some(left_s) } => {
+                format!("Lamplighter is paused for another {} min.", left_s.div_ceil(60))
+            }
+            Self::Paused { left_s: None } => "Lamplighter is paused.".into(),
+            Self::Cancelled => "The request was cancelled in Lamplighter.".into(),
             Self::NoNodes { config_path } => format!("no nodes configured. Add one in {config_path}."),
             Self::ModelUnknown { model, similar } if similar.is_empty() => {
                 format!("model '{model}' not found: no node lists it")
@@ -258,6 +274,9 @@ impl Refusal {
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u32> {
         match self {
+            Self::Paused { left_s: Some(left_s) } if *left_s <= 60 => {
+                Some(u32::try_from(*left_s).unwrap_or(60).max(1))
+            }
             Self::RoomFull { .. } => Some(5),
             Self::WaitedTooLong { .. } | Self::ShuttingDown => Some(10),
             Self::ModelAway { soon: true, .. } | Self::PinFailed { soon: true, .. } => Some(10),

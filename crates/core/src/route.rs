@@ -21,6 +21,8 @@ pub struct Ask<'a> {
     pub pin: Option<&'a str>,
     /// What is asked for.
     pub operation: Operation,
+    /// Nothing may leave the house.
+    pub local_only: bool,
 }
 
 /// One node that may answer, with the name the model has there.
@@ -118,7 +120,8 @@ pub fn plan(fleet: &Fleet, room: &Room, ask: Ask<'_>) -> Result<RoutePlan, Box<N
     let (name, own_pin) = model::split_pin(ask.model);
     let pin = ask.pin.or(own_pin);
     let targets = alias::resolve(&fleet.aliases, name);
-    let mut search = Search { fleet, room, operation: ask.operation, passed_over: Vec::new() };
+    let mut search =
+        Search { fleet, room, operation: ask.operation, local_only: ask.local_only, passed_over: Vec::new() };
     let mut tiers = Vec::with_capacity(targets.len());
     for target in &targets {
         let target = Target { node: target.node.or(pin), ..*target };
@@ -140,6 +143,7 @@ struct Search<'a> {
     fleet: &'a Fleet,
     room: &'a Room,
     operation: Operation,
+    local_only: bool,
     passed_over: Vec<PassedOver>,
 }
 
@@ -186,6 +190,9 @@ impl Search<'_> {
                 Operation::CountTokens => "cannot count tokens".into(),
                 other => format!("does not speak {}", other.dialect().title()),
             });
+        }
+        if self.local_only && (node.config.url.is_cloud() || listed.remote) {
+            return Err("is out of the house, and the mode is \"local only\"".into());
         }
         if listed.embeds_only() && self.operation.lane() == Lane::Generate {
             return Err("has it, but it makes embeddings only".into());

@@ -2,6 +2,7 @@
 
 use crate::{
     alias::Alias,
+    mode::Mode,
     model::Model,
     node::{Engine, Presence, State},
     operation::{Dialects, Operation},
@@ -53,6 +54,13 @@ pub struct Gateway {
     pub config_path: String,
     /// The simulated fleet: nothing here is real.
     pub demo: bool,
+    /// How requests are routed just now.
+    pub mode: Mode,
+    /// When the pause ends by itself; `None` when not paused, or until somebody resumes.
+    #[cfg_attr(feature = "ts", ts(type = "number | null"))]
+    pub paused_until_ms: Option<u64>,
+    /// No node is configured: those shown were found on this computer.
+    pub found_only: bool,
 }
 
 /// One node as people see it.
@@ -96,6 +104,10 @@ pub struct Node {
     pub models: Vec<Model>,
     /// Round-trip time of the last good probe, milliseconds.
     pub probe_ms: Option<u32>,
+    /// It leads out of the house.
+    pub cloud: bool,
+    /// Models can be loaded and unloaded there by asking.
+    pub can_load: bool,
 }
 
 /// One line of the merged model list.

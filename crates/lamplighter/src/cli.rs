@@ -1,5 +1,6 @@
 //! The command line: `serve` runs the gateway, everything else asks a running one.
 
+mod act;
 mod ask;
 mod explain;
 mod models;
@@ -48,6 +49,33 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Load a model into a machine's memory, and wait until it is there.
+    Load {
+        /// The machine.
+        node: String,
+        /// The model.
+        model: String,
+    },
+    /// Take a model, or every model, out of a machine's memory: its GPU is free then.
+    Unload {
+        /// The machine.
+        node: String,
+        /// The model; all of them when none is named.
+        model: Option<String>,
+    },
+    /// Choose how requests are routed; `auto` also resumes after a pause.
+    Route {
+        /// As configured; nothing leaves the house; only machines that are up.
+        #[arg(value_parser = ["auto", "local", "no-wake"])]
+        mode: String,
+    },
+    /// Refuse requests for a while; lists still answer, and what runs may finish.
+    Pause {
+        /// For how long, like 1h or 30m; until you resume when left out.
+        duration: Option<String>,
+    },
+    /// Open the pages in a browser.
+    Open,
 }
 
 impl Cli {
@@ -60,6 +88,11 @@ impl Cli {
             Command::Status { json, watch } => status::run(config, json, watch),
             Command::Models { json } => models::run(config, json),
             Command::Explain { model, json } => explain::run(config, &model, json),
+            Command::Load { node, model } => act::load(config, &node, &model),
+            Command::Unload { node, model } => act::unload(config, &node, model.as_deref()),
+            Command::Route { mode } => act::route(config, &mode),
+            Command::Pause { duration } => act::pause(config, duration.as_deref()),
+            Command::Open => act::open(config),
         };
         match done {
             Ok(code) => code,

@@ -6,6 +6,7 @@
 //! - A UTF-8 byte order mark, as Windows editors write it, is skipped.
 
 mod atomic;
+pub mod edit;
 mod fields;
 mod folders;
 mod located;

@@ -1,13 +1,17 @@
 //! What the control API, the tray and the command line are told: snapshots, and why a request would go where.
 
 use crate::{
-    clock,
+    clock, engines,
     live::Requests,
     places::Places,
     registry::{House, Registry},
+    sessions::Sessions,
+    settings::Settings,
+    steering::Steering,
 };
 use futures::Stream;
 use lamplighter_core::{
+    mode::Mode,
     model::key,
     node::{Presence, State},
     operation::Operation,
@@ -18,7 +22,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -31,6 +35,31 @@ const APART: Duration = Duration::from_millis(250);
 /// While requests run their seconds and events move: a snapshot is due this often even when nothing else has changed.
 const RUNNING: Duration = Duration::from_secs(1);
 
+/// The code of notices about the configuration.
+pub const CONFIG: &str = "config";
+
+/// What [`Control`] is made of.
+pub struct Parts {
+    /// What is known of the gateway itself.
+    pub gateway: Gateway,
+    /// The bearer token of the control API.
+    pub token: String,
+    /// Knows the nodes.
+    pub registry: Registry,
+    /// Knows who runs and waits.
+    pub places: Arc<Places>,
+    /// Knows what is under way.
+    pub requests: Arc<Requests>,
+    /// Knows the routing mode.
+    pub steering: Arc<Steering>,
+    /// Changes the configuration.
+    pub settings: Arc<Settings>,
+    /// What the start had to say.
+    pub notices: Vec<Problem>,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
 /// The one who knows all that eyes need.
 #[derive(Debug)]
 pub struct Control {
@@ -39,8 +68,12 @@ pub struct Control {
     registry: Registry,
     places: Arc<Places>,
     requests: Arc<Requests>,
-    /// What the start had to say: about the configuration and the listeners.
-    notices: Vec<Problem>,
+    steering: Arc<Steering>,
+    settings: Arc<Settings>,
+    http: reqwest::Client,
+    /// What there is to say about the configuration and the listeners.
+    notices: Mutex<Vec<Problem>>,
+    sessions: Sessions,
     seq: AtomicU64,
     latest: watch::Sender<Arc<Snapshot>>,
     stop: CancellationToken,
@@ -49,28 +82,55 @@ pub struct Control {
 impl Control {
     /// Ready to be asked. [`Control::run`] keeps the snapshots coming.
     #[must_use]
-    pub fn new(
-        gateway: Gateway,
-        token: &str,
-        registry: Registry,
-        places: Arc<Places>,
-        requests: Arc<Requests>,
-        notices: Vec<Problem>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
         let control = Self {
-            gateway,
-            token: Sha256::digest(token.as_bytes()).into(),
-            registry,
-            places,
-            requests,
-            notices,
+            token: Sha256::digest(parts.token.as_bytes()).into(),
+            sessions: Sessions::new(parts.token),
+            gateway: parts.gateway,
+            registry: parts.registry,
+            places: parts.places,
+            requests: parts.requests,
+            steering: parts.steering,
+            settings: parts.settings,
+            http: engines::http_client(),
+            notices: Mutex::new(parts.notices),
             seq: AtomicU64::new(0),
             latest: watch::Sender::default(),
-            stop,
+            stop: parts.stop,
         };
         control.latest.send_replace(Arc::new(control.look()));
         control
+    }
+
+    /// The settings and their changes.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// A client for asking nodes on somebody's behalf.
+    #[must_use]
+    pub fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
+    /// The configuration was written anew and is good: what was said against the old one is settled.
+    pub fn config_is_good(&self) {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).retain(|notice| notice.code != CONFIG);
+    }
+
+    /// A code that a browser trades for the token.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub fn once(&self) -> Result<String, String> {
+        self.sessions.once()
+    }
+
+    /// The token for a code that has not been used.
+    #[must_use]
+    pub fn trade(&self, code: &str) -> Option<String> {
+        self.sessions.trade(code)
     }
 
     /// Publishes a snapshot after each change while somebody looks. Nobody looking costs nothing.
@@ -135,7 +195,7 @@ impl Control {
         Snapshot {
             seq: self.seq.fetch_add(1, Relaxed) + 1,
             at_ms: clock::wall_ms(),
-            gateway: self.gateway.clone(),
+            gateway: self.gateway(&house),
             nodes: self.nodes(&house),
             models: models(&house),
             aliases: house.fleet.aliases.to_vec(),
@@ -150,7 +210,9 @@ impl Control {
     pub fn explain(&self, model: &str, operation: Operation, pin: Option<&str>) -> Value {
         let house = self.registry.house();
         let fleet = &house.fleet;
-        let planned = self.places.with_room(|room| route::plan(fleet, room, Ask { model, pin, operation }));
+        let local_only = self.steering.mode() == Mode::Local;
+        let planned =
+            self.places.with_room(|room| route::plan(fleet, room, Ask { model, pin, operation, local_only }));
         match planned {
             Ok(plan) => {
                 let candidates: Vec<Value> = plan
@@ -177,6 +239,16 @@ impl Control {
         }
     }
 
+    fn gateway(&self, house: &House) -> Gateway {
+        let pause_left_ms = self.steering.pause_left_ms().flatten();
+        Gateway {
+            mode: self.steering.mode(),
+            paused_until_ms: pause_left_ms.map(|left_ms| clock::wall_ms() + left_ms),
+            found_only: !house.fleet.nodes.is_empty() && house.found_only,
+            ..self.gateway.clone()
+        }
+    }
+
     fn nodes(&self, house: &House) -> Vec<Node> {
         let nodes = house.fleet.nodes.iter();
         let show = |node: &lamplighter_core::fleet::Node| {
@@ -199,13 +271,15 @@ impl Control {
                 waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
                 models: node.models.to_vec(),
                 probe_ms: node.probe_ms,
+                cloud: node.config.url.is_cloud(),
+                can_load: node.engine.is_some_and(|engine| engines::can_load(engine, &node.models)),
             }
         };
         nodes.map(show).collect()
     }
 
     fn problems(&self, house: &House) -> Vec<Problem> {
-        let mut problems = self.notices.clone();
+        let mut problems = self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for node in &house.fleet.nodes {
             let (code, level) = match (node.state, node.config.presence) {
                 (State::Refusing, _) => ("node_refusing", Level::Problem),

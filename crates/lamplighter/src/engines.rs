@@ -8,6 +8,7 @@ mod lenient;
 mod line;
 mod llamacpp;
 mod lmstudio;
+mod loading;
 mod ollama;
 mod openai;
 mod resolve;
@@ -16,6 +17,7 @@ mod tests;
 mod trouble;
 
 pub use line::http_client;
+pub use loading::{can_load, load, unload};
 pub use resolve::is_forbidden;
 
 use lamplighter_core::health::Report;

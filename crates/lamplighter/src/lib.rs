@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod control_file;
 pub mod dialects;
+pub mod discovery;
 pub mod engines;
 pub mod live;
 pub mod meter;
@@ -19,21 +20,27 @@ pub mod proxy;
 pub mod registry;
 pub mod secrets;
 pub mod server;
+pub mod sessions;
+pub mod settings;
+pub mod steering;
 pub mod upstream;
 
 use config::{Broken, Loaded, Origin};
-use control::Control;
+use control::{CONFIG, Control, Parts};
 use control_file::ControlFile;
 use lamplighter_core::{
     config::without_doubles,
+    mode::Mode,
     snapshot::{Gateway, Level, Problem, Snapshot},
 };
 use live::Requests;
 use places::Places;
 use proxy::Proxy;
-use registry::{Registry, Watched};
+use registry::Registry;
 use server::{Guard, House, Keyring, Limits};
+use settings::Settings;
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use steering::Steering;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -89,10 +96,8 @@ impl Lamplighter {
         notices.extend(bound.warnings.iter().map(|warning| notice("listen", Level::Notice, warning)));
 
         let (tasks, stop, changed) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Notify::new()));
-        let nodes = without_doubles(&loaded.config.nodes).into_iter().map(|config| {
-            let key = config.api_key.as_ref().map(|key| secrets::resolve(key, &base_dir)).transpose();
-            Watched { key: key.map(|key| key.map(|key| key.expose().to_owned())), config }
-        });
+        let configured = without_doubles(&loaded.config.nodes);
+        let nodes = configured.into_iter().map(|node| settings::watched(node, &base_dir));
         let path_text = config_path.display().to_string();
         let registry = Registry::start(
             nodes.collect(),
@@ -113,24 +118,36 @@ impl Lamplighter {
             listening: bound.addresses.iter().map(|address| format!("http://{address}")).collect(),
             config_path: path_text,
             demo: false,
+            mode: Mode::Auto,
+            paused_until_ms: None,
+            found_only: false,
         };
-        let token = random_token().map_err(StartError::Door)?;
+        let kept = config::state_dir().join(format!("mode-{}", config::fingerprint(&config_path)));
+        let steering = Arc::new(Steering::load(Some(kept), changed.clone()));
+        let token = sessions::random_token().map_err(StartError::Door)?;
         let info = ControlFile { url: gateway.base_url.clone(), token, pid: gateway.pid };
         let place = control_file::place(options.config.as_deref());
         let written = control_file::write(&place, &info)
             .map_err(|error| StartError::Door(format!("{} cannot be written: {error}", place.display())))?;
 
-        let control = Arc::new(Control::new(
+        let settings = Arc::new(Settings::new(config_path, loaded.config.clone(), registry.clone()));
+        if loaded.config.nodes.is_empty() {
+            let own_ports = bound.addresses.iter().map(SocketAddr::port).collect();
+            tasks.spawn(discovery::run(settings.clone(), own_ports, stop.clone()));
+        }
+        let control = Arc::new(Control::new(Parts {
             gateway,
-            &info.token,
-            registry.clone(),
-            places.clone(),
-            requests.clone(),
+            token: info.token.clone(),
+            registry: registry.clone(),
+            places: places.clone(),
+            requests: requests.clone(),
+            steering: steering.clone(),
+            settings,
             notices,
-            stop.clone(),
-        ));
+            stop: stop.clone(),
+        }));
         tasks.spawn(control.clone().run(changed));
-        let proxy = Arc::new(Proxy { registry, places, requests: requests.clone() });
+        let proxy = Arc::new(Proxy { registry, places, requests: requests.clone(), steering });
         let guard = Guard::new(
             &bound.addresses,
             server.allowed_hosts.clone(),
@@ -199,18 +216,18 @@ impl Handle {
 }
 
 fn load(path: &std::path::Path, tolerate_broken: bool) -> Result<(Loaded, Vec<Problem>), StartError> {
-    let problem = |complaint: &config::Located| notice("config", Level::Problem, &complaint.to_string());
+    let problem = |complaint: &config::Located| notice(CONFIG, Level::Problem, &complaint.to_string());
     match config::load(path, &config::state_dir()) {
         Ok(loaded) => {
             let mut notices: Vec<Problem> =
-                loaded.complaints.iter().map(|c| notice("config", Level::Notice, &c.to_string())).collect();
+                loaded.complaints.iter().map(|c| notice(CONFIG, Level::Notice, &c.to_string())).collect();
             if let Origin::LastGood { broken, .. } = &loaded.origin {
                 tracing::error!(
                     "the configuration is broken; the last good copy is used:\n{}",
                     loaded.report()
                 );
                 let using = "The configuration file is broken: its last good copy is used.";
-                notices.push(notice("config", Level::Problem, using));
+                notices.push(notice(CONFIG, Level::Problem, using));
                 notices.extend(broken.iter().map(problem));
             }
             for warning in &loaded.complaints {
@@ -245,11 +262,4 @@ fn base_url(addresses: &[SocketAddr]) -> String {
         }
     });
     format!("http://{address}")
-}
-
-/// 256 random bits from the system.
-fn random_token() -> Result<String, String> {
-    let mut bytes = [0u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::dialects::judge::Tokens;
 use lamplighter_core::{
     operation::Operation,
+    refusal::Refusal,
     snapshot::{Request, RequestStage, Totals},
 };
 use std::{
@@ -129,6 +130,12 @@ impl Requests {
     /// Ends everything that is still under way, each with its dialect's error.
     pub fn end_all(&self) {
         self.end.cancel();
+    }
+
+    /// Why a request's token is cancelled: we shut down, or a person ended that one.
+    #[must_use]
+    pub fn why_cancelled(&self) -> Refusal {
+        if self.end.is_cancelled() { Refusal::ShuttingDown } else { Refusal::Cancelled }
     }
 
     /// How many are under way.

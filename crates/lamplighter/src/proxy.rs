@@ -8,11 +8,15 @@ use crate::{
     meter::{Holding, Metered},
     places::{Entered, Held, Places},
     registry::{House, Registry},
+    steering::Steering,
 };
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use lamplighter_core::{
     fleet::NodeId,
+    mode::Mode,
+    model,
+    node::Engine,
     operation::{Lane, Operation},
     refusal::Refusal,
     room::Client,
@@ -60,11 +64,17 @@ pub struct Proxy {
     pub places: Arc<Places>,
     /// Knows what is under way.
     pub requests: Arc<Requests>,
+    /// Knows the routing mode.
+    pub steering: Arc<Steering>,
 }
 
 /// Serves one request. Refusals are dressed in the caller's dialect.
 pub async fn serve(proxy: &Proxy, call: Call) -> Response<axum::body::Body> {
     let dialect = call.operation.dialect();
+    if let Some(left_ms) = proxy.steering.pause_left_ms() {
+        let left_s = left_ms.map(|left_ms| left_ms.div_ceil(1000));
+        return answer::refuse(dialect, &Refusal::Paused { left_s }, &call.id);
+    }
     let envelope = match envelope::read(&call.body, model_fields(call.operation)) {
         Ok(envelope) => envelope,
         Err(refusal) => return answer::refuse(dialect, &refusal, &call.id),
@@ -159,7 +169,11 @@ impl Trip<'_> {
                 operation: self.call.operation,
                 query: self.call.query.as_deref(),
                 headers: &self.call.headers,
-                body: envelope::with_model(&self.call.body, self.envelope, &candidate.model),
+                body: envelope::with_model(
+                    &self.call.body,
+                    self.envelope,
+                    self.name_there(&house, &candidate),
+                ),
                 cancel: under_way.cancel_token(),
                 has_alternative,
             };
@@ -168,6 +182,14 @@ impl Trip<'_> {
                 Err(failed) => self.failed(candidate, node, failed)?,
             }
         }
+    }
+
+    /// The model's name as it is sent. Ollama knows that `x` is `x:latest` and echoes what it is asked for: there the client's
+    /// own word stands. Elsewhere it is the name that the node lists.
+    fn name_there<'c>(&'c self, house: &House, candidate: &'c Candidate) -> &'c str {
+        let (asked, _) = model::split_pin(&self.envelope.model);
+        let is_ollama = house.fleet.nodes[candidate.at].engine == Some(Engine::Ollama);
+        if is_ollama && model::key(asked) == model::key(&candidate.model) { asked } else { &candidate.model }
     }
 
     /// The plan for now. In the first moments nodes may not have been asked yet: then it waits for them, a little.
@@ -180,6 +202,7 @@ impl Trip<'_> {
                 model: &self.envelope.model,
                 pin: self.call.pin.as_deref(),
                 operation: self.call.operation,
+                local_only: self.proxy.steering.mode() == Mode::Local,
             };
             let planned = self.proxy.places.with_room(|room| route::plan(&house.fleet, room, ask));
             match planned {
@@ -196,7 +219,7 @@ impl Trip<'_> {
                         Ok(Err(_)) => return Err(Refusal::ShuttingDown),
                         Err(_) => return Err(no_route.refusal),
                     },
-                    () = under_way.cancel_token().cancelled() => return Err(Refusal::ShuttingDown),
+                    () = under_way.cancel_token().cancelled() => return Err(self.proxy.requests.why_cancelled()),
                 },
             }
         }
@@ -251,7 +274,7 @@ impl Trip<'_> {
                 () = tokio::time::sleep_until(deadline) => {
                     return Err(Refusal::WaitedTooLong { model: self.envelope.model.clone(), waited_s: WAIT.as_secs() });
                 }
-                () = under_way.cancel_token().cancelled() => return Err(Refusal::ShuttingDown),
+                () = under_way.cancel_token().cancelled() => return Err(self.proxy.requests.why_cancelled()),
                 // The position in the line moves.
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 Ok(()) = changes.changed() => {
@@ -300,7 +323,7 @@ impl Trip<'_> {
             Failed::Error(response) => {
                 return Err(Ended::NodeSaid { response, node, model: candidate.model });
             }
-            Failed::Cancelled => return Err(Refusal::ShuttingDown.into()),
+            Failed::Cancelled => return Err(self.proxy.requests.why_cancelled().into()),
         };
         tracing::info!(request = self.call.id, node, words, "attempt failed");
         self.met(&candidate, format!("{node}: {words}"), was_sent);

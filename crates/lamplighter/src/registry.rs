@@ -30,10 +30,12 @@ pub struct House {
     pub fleet: Fleet,
     /// The way to each node, in the order of `fleet.nodes`. `None` when its address or key cannot be used.
     pub upstreams: Vec<Option<Arc<Upstream>>>,
+    /// No node is configured: these were found on this computer.
+    pub found_only: bool,
 }
 
 /// One node to watch: what its owner wrote, and its key if it could be read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Watched {
     /// What its owner wrote.
     pub config: NodeConfig,
@@ -58,6 +60,12 @@ enum Order {
     Suspect { node: NodeId },
     /// The node said that it does not have the model.
     Drifted { node: NodeId, model: String },
+    /// Somebody wants to see all nodes as they are now.
+    LookAtAll,
+    /// Somebody has changed what is loaded there.
+    LookAt { node: NodeId },
+    /// The configuration has changed.
+    Reconfigure { nodes: Vec<Watched>, aliases: Vec<Alias>, found_only: bool, done: oneshot::Sender<()> },
 }
 
 /// What identification found out.
@@ -79,16 +87,22 @@ impl Registry {
         stop: &CancellationToken,
     ) -> Self {
         let (orders, inbox) = mpsc::channel(256);
-        let http = engines::http_client();
-        let mut keeper = Keeper::new(aliases, config_path, changed);
-        for (at, watched) in nodes.into_iter().enumerate() {
-            let id = NodeId(u32::try_from(at).unwrap_or(u32::MAX));
-            if let Some(watcher) = keeper.add(id, watched, &http, &orders) {
-                tasks.spawn(watcher.run(stop.clone()));
-            }
-        }
+        let mut keeper = Keeper {
+            nodes: Vec::new(),
+            next_id: 0,
+            found_only: false,
+            aliases: Arc::default(),
+            config_path,
+            seq: 0,
+            changed,
+            http: engines::http_client(),
+            orders: orders.clone(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        keeper.reconfigure(nodes, aliases);
         let (publish, house) = watch::channel(Arc::new(keeper.house()));
-        tasks.spawn(keeper.run(inbox, publish, stop.clone()));
+        tasks.spawn(keeper.run(inbox, publish));
         Self { house, orders }
     }
 
@@ -114,6 +128,26 @@ impl Registry {
         self.tell(Order::Drifted { node, model: model.to_owned() });
     }
 
+    /// Looks at every node at once: somebody has opened a menu or a window.
+    pub fn look_at_all(&self) {
+        self.tell(Order::LookAtAll);
+    }
+
+    /// Looks at one node at once, its model list too.
+    pub fn look_at(&self, node: NodeId) {
+        self.tell(Order::LookAt { node });
+    }
+
+    /// Takes the nodes and aliases of a changed configuration. A node whose address, key and engine are as before stays as it
+    /// is; one that is gone takes no new requests, and what runs there may finish. Returns when the new house is published.
+    pub async fn reconfigure(&self, nodes: Vec<Watched>, aliases: Vec<Alias>, found_only: bool) {
+        let (done, published) = oneshot::channel();
+        if self.orders.send(Order::Reconfigure { nodes, aliases, found_only, done }).await.is_ok() {
+            // An error only says that the registry ended meanwhile.
+            let _ = published.await;
+        }
+    }
+
     /// The queue is bounded. When it is full, reports of the same kind are waiting in it already.
     fn tell(&self, order: Order) {
         if self.orders.try_send(order).is_err() {
@@ -125,15 +159,24 @@ impl Registry {
 /// The task's own state.
 struct Keeper {
     nodes: Vec<Entry>,
+    next_id: u32,
+    found_only: bool,
     aliases: Arc<[Alias]>,
     config_path: String,
     seq: u64,
     changed: Arc<Notify>,
+    http: reqwest::Client,
+    orders: mpsc::Sender<Order>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 struct Entry {
     id: NodeId,
     config: Arc<NodeConfig>,
+    key: Result<Option<String>, String>,
+    /// Ends its watcher.
+    unwatch: CancellationToken,
     health: Health,
     facts: Option<Facts>,
     version: Option<String>,
@@ -149,38 +192,56 @@ struct Entry {
 }
 
 impl Keeper {
-    fn new(aliases: Vec<Alias>, config_path: String, changed: Arc<Notify>) -> Self {
-        Self { nodes: Vec::new(), aliases: aliases.into(), config_path, seq: 0, changed }
+    /// Takes the nodes and aliases of a configuration.
+    fn reconfigure(&mut self, nodes: Vec<Watched>, aliases: Vec<Alias>) {
+        self.aliases = aliases.into();
+        let mut before = std::mem::take(&mut self.nodes);
+        for watched in nodes {
+            let same = before.iter().position(|entry| entry.is_same_server(&watched));
+            let entry = match same {
+                Some(at) => {
+                    let mut entry = before.remove(at);
+                    entry.config = Arc::new(watched.config);
+                    entry
+                }
+                None => self.enter(watched),
+            };
+            self.nodes.push(entry);
+        }
+        for gone in before {
+            tracing::info!(node = gone.config.name, "not watched any more");
+            gone.unwatch.cancel();
+        }
     }
 
-    /// Takes a node in. The answer is its watcher, unless there is no way to it: then it is `refusing`, with the reason.
-    fn add(
-        &mut self,
-        id: NodeId,
-        watched: Watched,
-        http: &reqwest::Client,
-        orders: &mpsc::Sender<Order>,
-    ) -> Option<watcher::Watcher> {
+    /// Takes a node in and sets its watcher on it. Without a way to it, it is `refusing`, with the reason.
+    fn enter(&mut self, watched: Watched) -> Entry {
+        let id = NodeId(self.next_id);
+        self.next_id += 1;
         let Watched { config, key } = watched;
+        let unwatch = self.stop.child_token();
         let mut health = Health::new(clock::wall_ms());
-        let way = key.and_then(|key| Ok((Arc::new(Upstream::new(&config.url, key.as_deref())?), key)));
-        let (upstream, watcher) = match way {
+        let way =
+            key.clone().and_then(|key| Ok((Arc::new(Upstream::new(&config.url, key.as_deref())?), key)));
+        let upstream = match way {
             Ok((upstream, key)) => {
+                let http = self.http.clone();
                 let asker = engines::Asker::new(http.clone(), config.url.clone(), key.clone(), config.engine);
-                let ping = ping::Ping::new(http.clone(), config.url.clone(), key);
-                (
-                    Some(upstream.clone()),
-                    Some(watcher::Watcher::new(id, asker, ping, upstream, orders.clone())),
-                )
+                let ping = ping::Ping::new(http, config.url.clone(), key);
+                let watcher = watcher::Watcher::new(id, asker, ping, upstream.clone(), self.orders.clone());
+                self.tasks.spawn(watcher.run(unwatch.clone()));
+                Some(upstream)
             }
             Err(why) => {
                 health.fold(Report::Refused(why), config.presence, clock::wall_ms());
-                (None, None)
+                None
             }
         };
-        self.nodes.push(Entry {
+        Entry {
             id,
             config: Arc::new(config),
+            key,
+            unwatch,
             health,
             facts: None,
             version: None,
@@ -191,36 +252,36 @@ impl Keeper {
             vram_seen: 0,
             probe_ms: None,
             upstream,
-        });
-        watcher
+        }
     }
 
-    async fn run(
-        mut self,
-        mut inbox: mpsc::Receiver<Order>,
-        publish: watch::Sender<Arc<House>>,
-        stop: CancellationToken,
-    ) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Order>, publish: watch::Sender<Arc<House>>) {
+        // Told after the publication.
+        let mut waiting = Vec::new();
         loop {
             let order = tokio::select! {
-                () = stop.cancelled() => return,
+                () = self.stop.cancelled() => return,
                 order = inbox.recv() => match order { Some(order) => order, None => return },
             };
-            let mut changed = self.take(order);
+            let mut changed = self.take(order, &mut waiting);
             // A burst of reports makes one publication.
             while let Ok(order) = inbox.try_recv() {
-                changed |= self.take(order);
+                changed |= self.take(order, &mut waiting);
             }
             if changed {
                 self.seq += 1;
                 publish.send_replace(Arc::new(self.house()));
                 self.changed.notify_one();
             }
+            for done in waiting.drain(..) {
+                // Whoever asked may have left.
+                let _: Result<(), ()> = oneshot::Sender::send(done, ());
+            }
         }
     }
 
     /// Takes in one order. True when something that others see has changed.
-    fn take(&mut self, order: Order) -> bool {
+    fn take(&mut self, order: Order, waiting: &mut Vec<oneshot::Sender<()>>) -> bool {
         match order {
             Order::Looked { node, look, facts, next_ms } => {
                 let Some(entry) = self.entry(node) else { return false };
@@ -238,6 +299,23 @@ impl Keeper {
                 entry.health.suspect()
             }),
             Order::Drifted { node, model } => self.entry(node).is_some_and(|entry| entry.drift(&model)),
+            Order::LookAtAll => {
+                self.nodes.iter().for_each(|entry| entry.want_look(Wanted::Pulse));
+                false
+            }
+            Order::LookAt { node } => {
+                self.nodes
+                    .iter()
+                    .filter(|entry| entry.id == node)
+                    .for_each(|entry| entry.want_look(Wanted::Full));
+                false
+            }
+            Order::Reconfigure { nodes, aliases, found_only, done } => {
+                self.reconfigure(nodes, aliases);
+                self.found_only = found_only;
+                waiting.push(done);
+                true
+            }
         }
     }
 
@@ -250,11 +328,24 @@ impl Keeper {
         let catalogue = Catalogue::merge(&nodes);
         let config_path = Some(self.config_path.clone());
         let fleet = Fleet { seq: self.seq, nodes, catalogue, aliases: self.aliases.clone(), config_path };
-        House { fleet, upstreams: self.nodes.iter().map(|entry| entry.upstream.clone()).collect() }
+        let upstreams = self.nodes.iter().map(|entry| entry.upstream.clone()).collect();
+        House { fleet, upstreams, found_only: self.found_only }
     }
 }
 
 impl Entry {
+    /// Would nothing about how it is reached and watched change?
+    fn is_same_server(&self, watched: &Watched) -> bool {
+        let (mine, new) = (&self.config, &watched.config);
+        mine.name == new.name && mine.url == new.url && mine.engine == new.engine && self.key == watched.key
+    }
+
+    fn want_look(&self, wanted: Wanted) {
+        if let Some(upstream) = &self.upstream {
+            upstream.pulse.want_look(wanted);
+        }
+    }
+
     fn looked(&mut self, look: engines::Look, facts: Option<Facts>) -> bool {
         let mut changed = false;
         if look.report == Report::Answered {

@@ -9,6 +9,7 @@ mod control;
 mod guard;
 mod ollama;
 mod openai;
+mod pages;
 
 pub use accept::{Limits, serve};
 pub use bind::{Bound, bind};
@@ -19,7 +20,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    response::Response,
+    response::{Redirect, Response},
     routing::get,
 };
 use lamplighter_core::{operation::Dialect, refusal::Refusal};
@@ -43,6 +44,9 @@ pub fn router(house: House) -> Router {
         // `/api/v1` is `/v1`: LM Studio's and OpenRouter's clients say so.
         .nest("/api", openai::routes().merge(anthropic::routes()))
         .nest("/control/v1", control::routes(house.control.clone()))
+        .route("/ui", get(async || Redirect::permanent("/ui/")))
+        .route("/ui/", get(pages::index))
+        .route("/ui/{*path}", get(pages::file))
         .route("/favicon.ico", get(async || http::StatusCode::NO_CONTENT))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)

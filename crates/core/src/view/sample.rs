@@ -27,6 +27,8 @@ pub(super) fn node(name: &str, state: State) -> Node {
         waiting: 0,
         models: vec![],
         probe_ms: None,
+        cloud: false,
+        can_load: false,
     }
 }
 

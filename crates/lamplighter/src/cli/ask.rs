@@ -1,7 +1,7 @@
 //! Asks the running gateway.
 
 use crate::control_file::{self, ControlFile};
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use std::{path::Path, time::Duration};
 
@@ -24,9 +24,21 @@ impl Running {
         Ok(Self { file, http: crate::engines::http_client() })
     }
 
-    /// A request to the control API.
+    /// A question to the control API.
     pub fn get(&self, path: &str) -> RequestBuilder {
-        self.http.get(format!("{}/control/v1/{path}", self.file.url)).bearer_auth(&self.file.token)
+        self.send(Method::GET, path)
+    }
+
+    /// Any request to the control API.
+    pub fn send(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}/control/v1/{path}", self.file.url))
+            .bearer_auth(&self.file.token)
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.file.url
     }
 
     /// Asks and reads the answer, within 5 s.

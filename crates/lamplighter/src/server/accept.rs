@@ -10,6 +10,7 @@ use super::{
 use axum::{Router, body::Body, response::Response};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lamplighter_core::refusal::Refusal;
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -159,6 +160,7 @@ async fn answer(
     let (mut response, cors) =
         match door.guard.judge(request.method(), request.uri(), request.headers(), peer, local) {
             Err(refused) => (door.guard.refuse(&request, &refused), None),
+            Ok(Passed::KeyNeeded { cors }) => (door.guard.refuse(&request, &Refusal::KeyNeeded), cors),
             Ok(Passed::Preflight(response)) => (*response, None),
             Ok(Passed::In { caller, cors }) => {
                 request.extensions_mut().insert(caller);

@@ -2,7 +2,7 @@
 
 use super::{
     body::{self, INFERENCE_CAP},
-    guard::{Caller, presented_key},
+    guard::{Caller, presented_keys},
 };
 use crate::proxy::Call;
 use axum::extract::Request;
@@ -120,7 +120,7 @@ fn check_hops(headers: &HeaderMap) -> Result<(), Refusal> {
 fn client(headers: &HeaderMap, agent: &str, peer: IpAddr) -> Client {
     static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let mut hasher = HASH.build_hasher();
-    match presented_key(headers) {
+    match presented_keys(headers).next() {
         Some(key) => (0u8, key).hash(&mut hasher),
         None => (1u8, agent, peer).hash(&mut hasher),
     }

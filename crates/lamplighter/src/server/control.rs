@@ -1,24 +1,30 @@
 //! The control API, `/control/v1`: what the tray, the window and the command line see. A token is needed for all but `health`.
 
+mod act;
+mod say;
+
 use super::{House, call, openai::json};
-use crate::{answer, control::Control};
+use crate::control::Control;
 use axum::{
     Router,
-    body::Body,
-    extract::{Query, Request, State, rejection::QueryRejection},
+    extract::{DefaultBodyLimit, Query, Request, State, rejection::QueryRejection},
     middleware::{self, Next},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
     },
-    routing::get,
+    routing::{delete, get, patch, post, put},
 };
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, StatusCode, header};
 use lamplighter_core::{operation::Operation, refusal::Refusal};
+pub use say::refuse;
 use serde::Deserialize;
 use serde_json::json;
 use std::{convert::Infallible, sync::Arc, time::Duration};
+
+/// Largest body of the control API.
+const BODY_CAP: usize = 1 << 20;
 
 /// Every route of the control API.
 pub fn routes(control: Arc<Control>) -> Router<House> {
@@ -26,16 +32,20 @@ pub fn routes(control: Arc<Control>) -> Router<House> {
         .route("/snapshot", get(snapshot))
         .route("/events", get(events))
         .route("/explain", get(explain))
+        .route("/requests/{id}", delete(act::cancel))
+        .route("/route", put(act::route))
+        .route("/look", post(act::look))
+        .route("/identify", post(act::identify))
+        .route("/nodes", post(act::add_node))
+        .route("/nodes/{name}", patch(act::change_node).delete(act::remove_node))
+        .route("/nodes/{name}/load", post(act::load))
+        .route("/nodes/{name}/unload", post(act::unload))
+        .route("/config", get(act::config).put(act::put_config))
+        .route("/once", post(act::once))
         .route_layer(middleware::from_fn_with_state(control, with_token))
         .route("/health", get(health))
-}
-
-/// `{code, message, hint}`
-pub fn refuse(refusal: &Refusal, id: &str) -> Response {
-    let body = json!({ "code": refusal.code(), "message": refusal.message(), "hint": refusal.hint() });
-    let mut response = Response::new(Body::from(body.to_string()));
-    answer::dress(&mut response, refusal, id);
-    response
+        .route("/session", post(act::session))
+        .layer(DefaultBodyLimit::max(BODY_CAP))
 }
 
 async fn with_token(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {

@@ -65,6 +65,11 @@ pub enum Passed {
         /// For the answer's CORS headers.
         cors: Option<HeaderValue>,
     },
+    /// A key is needed, and there is none or a wrong one. A listed page is told so, not left with a network error.
+    KeyNeeded {
+        /// For the answer's CORS headers.
+        cors: Option<HeaderValue>,
+    },
     /// A browser's question whether it may ask; this is the answer.
     Preflight(Box<Response>),
 }
@@ -119,8 +124,8 @@ impl Guard {
         if *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
             return Ok(Passed::Preflight(Box::new(preflight(cors))));
         }
-        if trust == Trust::NeedsKey && !self.has_key(headers) {
-            return Err(Refusal::KeyNeeded);
+        if trust == Trust::NeedsKey && !presented_keys(headers).any(|key| self.keyring.opens(key)) {
+            return Ok(Passed::KeyNeeded { cors });
         }
         Ok(Passed::In { caller: Caller { peer: peer.ip().to_canonical(), is_browser }, cors })
     }
@@ -184,24 +189,20 @@ impl Guard {
             (None, _) => match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
                 None | Some(b"none") => Ok((false, None)),
                 Some(b"same-origin") => Ok((true, None)),
-                Some(site) => refuse(site),
+                Some(site) => refuse(&[b"of unknown origin, sec-fetch-site: ", site].concat()),
             },
         }
     }
-
-    fn has_key(&self, headers: &HeaderMap) -> bool {
-        presented_key(headers).is_some_and(|key| self.keyring.opens(key))
-    }
 }
 
-/// The key that a client presents, in any of the usual headers.
-pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
+/// The keys that a client presents, in any of the usual headers. Libraries that know two of them send both.
+pub fn presented_keys(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let named = || ["x-api-key", "api-key"].iter().find_map(|name| headers.get(*name)?.to_str().ok());
-    bearer.or_else(named).filter(|key| !key.is_empty())
+    let named = ["x-api-key", "api-key"].into_iter().filter_map(|name| headers.get(name)?.to_str().ok());
+    bearer.into_iter().chain(named).filter(|key| !key.is_empty())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,107 @@
+//! `lamplighter load | unload | route | pause | open`: a person's choices, by the control API.
+
+use super::{
+    ask::{Running, block_on},
+    print,
+};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use std::{
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+/// A load may take minutes.
+const PATIENCE: Duration = Duration::from_secs(11 * 60);
+
+/// `load NODE MODEL`
+pub fn load(config: Option<&Path>, node: &str, model: &str) -> Result<ExitCode, String> {
+    let running = Running::find(config)?;
+    order(
+        running.send(Method::POST, &format!("nodes/{node}/load")).json(&json!({ "model": model })),
+        &running,
+    )?;
+    print(&format!("{model} is in memory on {node}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `unload NODE [MODEL]`
+pub fn unload(config: Option<&Path>, node: &str, model: Option<&str>) -> Result<ExitCode, String> {
+    let running = Running::find(config)?;
+    let body = model.map_or_else(|| json!({}), |model| json!({ "model": model }));
+    order(running.send(Method::POST, &format!("nodes/{node}/unload")).json(&body), &running)?;
+    let what = model.map_or_else(|| "Every model".into(), str::to_owned);
+    print(&format!("{what} is out of memory on {node}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `route auto|local|no-wake`
+pub fn route(config: Option<&Path>, mode: &str) -> Result<ExitCode, String> {
+    let running = Running::find(config)?;
+    order(running.send(Method::PUT, "route").json(&json!({ "mode": mode })), &running)?;
+    print(match mode {
+        "local" => "Nothing leaves the house.\n",
+        "no-wake" => "Only machines that are up answer.\n",
+        _ => "Requests are routed as configured.\n",
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `pause [1h]`
+pub fn pause(config: Option<&Path>, duration: Option<&str>) -> Result<ExitCode, String> {
+    let running = Running::find(config)?;
+    let mut body = json!({ "mode": "pause" });
+    if let Some(duration) = duration {
+        body["for"] = duration.into();
+    }
+    order(running.send(Method::PUT, "route").json(&body), &running)?;
+    let until = duration.map_or_else(String::new, |duration| format!(" for {duration}"));
+    print(&format!("Paused{until}; `lamplighter route auto` resumes.\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `open`: the pages in a browser. Where none can be started, the address is printed: it is good once, for a minute.
+pub fn open(config: Option<&Path>) -> Result<ExitCode, String> {
+    let running = Running::find(config)?;
+    let answer = order(running.send(Method::POST, "once"), &running)?;
+    let once = answer["once"].as_str().ok_or("Lamplighter gave no code")?;
+    let address = format!("{}/ui/#once={once}", running.url());
+    if !start_browser(&address) {
+        print(&format!("{address}\n(good once, for a minute)\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_browser(address: &str) -> bool {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os("DISPLAY").is_none() && std::env::var_os("WAYLAND_DISPLAY").is_none() {
+        return false;
+    }
+    let (program, first): (&str, &[&str]) = if cfg!(target_os = "macos") {
+        ("open", &[])
+    } else if cfg!(windows) {
+        ("rundll32", &["url.dll,FileProtocolHandler"])
+    } else {
+        ("xdg-open", &[])
+    };
+    let quiet = || Stdio::null();
+    let mut command = Command::new(program);
+    command.args(first).arg(address).stdin(quiet()).stdout(quiet()).stderr(quiet());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Sends an order. The answer's body, null when it has none.
+fn order(request: RequestBuilder, running: &Running) -> Result<Value, String> {
+    block_on(async {
+        let answer = request.timeout(PATIENCE).send().await.map_err(|error| running.silent(&error))?;
+        let good = answer.status().is_success();
+        let body: Value = answer.json().await.unwrap_or_default();
+        if good {
+            return Ok(body);
+        }
+        let text = |field: &str| super::status::printable(body[field].as_str().unwrap_or_default());
+        let hint = text("hint");
+        Err(if hint.is_empty() { text("message") } else { format!("{}\n  {hint}", text("message")) })
+    })
+}

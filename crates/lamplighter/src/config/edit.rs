@@ -1,0 +1,253 @@
+//! Changes to the configuration file that keep its comments, its order and everything that is not changed.
+
+use lamplighter_core::{
+    config::{Config, NodeConfig},
+    node::Presence,
+};
+use serde::{Deserialize, Deserializer};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+
+/// A node as it is added. Only what is written is set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewNode {
+    /// `[a-z0-9-]{1,40}`, unique.
+    pub name: String,
+    /// An address in any form.
+    pub url: String,
+    /// What may be set besides.
+    #[serde(flatten)]
+    pub fields: Fields,
+}
+
+/// Fields of a node that the control API may write. A field that is absent stays, one that is null is taken out.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Fields {
+    /// How it comes and goes.
+    #[serde(default, deserialize_with = "there")]
+    pub presence: Option<Option<Presence>>,
+    /// Its GPU, as typed.
+    #[serde(default, deserialize_with = "there")]
+    pub gpu: Option<Option<String>>,
+    /// Its video memory, as typed.
+    #[serde(default, deserialize_with = "there")]
+    pub vram: Option<Option<String>>,
+    /// Higher goes first among equals.
+    #[serde(default, deserialize_with = "there")]
+    pub priority: Option<Option<i32>>,
+    /// Generations per loaded model sent there at once.
+    #[serde(default, deserialize_with = "there")]
+    pub max_concurrent: Option<Option<u32>>,
+}
+
+/// A change to a node.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct NodeChange {
+    /// Another name.
+    pub name: Option<String>,
+    /// Another address. The node's key is dropped: it was given for the old one.
+    pub url: Option<String>,
+    /// What else changes.
+    #[serde(flatten)]
+    pub fields: Fields,
+}
+
+/// Tells "absent" from "null".
+fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(field: D) -> Result<Option<Option<T>>, D::Error> {
+    Deserialize::deserialize(field).map(Some)
+}
+
+/// The text with a node more, behind those that were found by themselves and are now kept.
+///
+/// # Errors
+/// In words, when the file is written in a way that this cannot change.
+pub fn add(text: &str, found: &[NodeConfig], node: &NewNode) -> Result<String, String> {
+    let mut document = read(text)?;
+    let nodes = nodes(&mut document)?;
+    for found in found {
+        let mut table = Table::new();
+        table["name"] = value(&found.name);
+        table["url"] = value(found.url.to_string());
+        nodes.push(table);
+    }
+    let mut table = Table::new();
+    table["name"] = value(&node.name);
+    table["url"] = value(node.url.trim());
+    set(&mut table, &node.fields);
+    nodes.push(table);
+    Ok(document.to_string())
+}
+
+/// The text with a node changed. The second value is true when its key was dropped with its old address.
+///
+/// # Errors
+/// In words, when there is no such node, or the file is written in a way that this cannot change.
+pub fn change(text: &str, name: &str, change: &NodeChange) -> Result<(String, bool), String> {
+    let mut document = read(text)?;
+    let table = find(&mut document, name)?;
+    let mut dropped = false;
+    if let Some(url) = &change.url {
+        let same = table.get("url").and_then(Item::as_str).is_some_and(|old| old == url.trim());
+        if !same {
+            put(table, "url", Some(url.trim().into()));
+            dropped = table.remove("api_key").is_some();
+        }
+    }
+    if let Some(name) = &change.name {
+        put(table, "name", Some(name.as_str().into()));
+    }
+    set(table, &change.fields);
+    Ok((document.to_string(), dropped))
+}
+
+/// The text without a node.
+///
+/// # Errors
+/// In words, when there is no such node, or the file is written in a way that this cannot change.
+pub fn remove(text: &str, name: &str) -> Result<String, String> {
+    let mut document = read(text)?;
+    let nodes = nodes(&mut document)?;
+    let before = nodes.len();
+    nodes.retain(|table| table.get("name").and_then(Item::as_str) != Some(name));
+    if nodes.len() == before {
+        return Err(format!("there is no node called {name:?} in the file"));
+    }
+    Ok(document.to_string())
+}
+
+/// The first setting that the control API may not write and that differs: it would open a door, send a key elsewhere, or run
+/// something. The file itself may say all that.
+#[must_use]
+pub fn forbidden_change(old: &Config, new: &Config) -> Option<String> {
+    if old.server.listen != new.server.listen {
+        return Some("listen".into());
+    }
+    if old.server.allowed_hosts != new.server.allowed_hosts {
+        return Some("allowed_hosts".into());
+    }
+    if old.server.allowed_origins != new.server.allowed_origins {
+        return Some("allowed_origins".into());
+    }
+    if old.server.key != new.server.key {
+        return Some("key".into());
+    }
+    new.nodes.iter().filter(|node| node.api_key.is_some()).find_map(|node| {
+        let known = old
+            .nodes
+            .iter()
+            .any(|old| old.name == node.name && old.url == node.url && old.api_key == node.api_key);
+        (!known).then(|| format!("api_key of node {:?}", node.name))
+    })
+}
+
+fn read(text: &str) -> Result<DocumentMut, String> {
+    text.parse().map_err(|error| format!("the file cannot be changed as it is: {error}"))
+}
+
+fn nodes(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, String> {
+    let item = document.entry("node").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+    item.as_array_of_tables_mut().ok_or_else(|| {
+        "the file lists its nodes in one line: write each as [[node]] to change them here".into()
+    })
+}
+
+fn find<'d>(document: &'d mut DocumentMut, name: &str) -> Result<&'d mut Table, String> {
+    nodes(document)?
+        .iter_mut()
+        .find(|table| table.get("name").and_then(Item::as_str) == Some(name))
+        .ok_or_else(|| format!("there is no node called {name:?} in the file"))
+}
+
+fn set(table: &mut Table, fields: &Fields) {
+    if let Some(presence) = fields.presence {
+        put(table, "presence", presence.map(|presence| presence.word().into()));
+    }
+    if let Some(gpu) = &fields.gpu {
+        put(table, "gpu", gpu.as_deref().map(Into::into));
+    }
+    if let Some(vram) = &fields.vram {
+        put(table, "vram", vram.as_deref().map(Into::into));
+    }
+    if let Some(priority) = fields.priority {
+        put(table, "priority", priority.map(|priority| i64::from(priority).into()));
+    }
+    if let Some(max) = fields.max_concurrent {
+        put(table, "max_concurrent", max.map(|max| i64::from(max).into()));
+    }
+}
+
+/// Sets or takes out one field; a comment behind the old value stays.
+fn put(table: &mut Table, field: &str, new: Option<toml_edit::Value>) {
+    match new {
+        None => drop(table.remove(field)),
+        Some(mut new) => {
+            if let Some(old) = table.get(field).and_then(Item::as_value) {
+                *new.decor_mut() = old.decor().clone();
+            }
+            table[field] = Item::Value(new);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "# my house\n\n[server]\nlisten = [\"127.0.0.1:11400\"] # only here\n\n# the loud one\n[[node]]\nname = \"workstation\"\nurl = \"10.0.0.5\" # cable\napi_key = \"env:K\"\ngpu = \"RTX 4090\"\n\n[[alias]]\nname = \"coder\"\nmodels = [\"a\"]\n";
+
+    fn change_of(json: &str) -> NodeChange {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_node_more_and_all_else_as_it_was() {
+        let node =
+            serde_json::from_str(r#"{"name":"nas","url":" nas:11434 ","presence":"always-on","gpu":null}"#)
+                .unwrap();
+        let text = add(FILE, &[], &node).unwrap();
+        let added = "[[node]]\nname = \"nas\"\nurl = \"nas:11434\"\npresence = \"always-on\"\n";
+        assert!(text.contains(added), "{text}");
+        let rest = text.replace(&format!("\n{added}"), "");
+        assert_eq!(rest.replace('\n', ""), FILE.replace('\n', ""), "{text}");
+        assert!(serde_json::from_str::<NewNode>(r#"{"name":"x","url":"y","api_key":"env:K"}"#).is_err());
+    }
+
+    #[test]
+    fn a_changed_address_drops_the_key_and_keeps_the_comments() {
+        let (text, dropped) =
+            change(FILE, "workstation", &change_of(r#"{"url":"10.0.0.6","gpu":null,"priority":3}"#)).unwrap();
+        assert!(dropped);
+        assert!(
+            text.contains("url = \"10.0.0.6\" # cable\npriority = 3\n") && !text.contains("env:K"),
+            "{text}"
+        );
+        assert!(text.contains("# the loud one") && text.contains("# my house"), "{text}");
+        let (text, dropped) = change(FILE, "workstation", &change_of(r#"{"url":"10.0.0.5"}"#)).unwrap();
+        assert_eq!((text.as_str(), dropped), (FILE, false));
+        assert!(change(FILE, "nobody", &NodeChange::default()).unwrap_err().contains("nobody"));
+    }
+
+    #[test]
+    fn a_node_less() {
+        let text = remove(FILE, "workstation").unwrap();
+        assert!(
+            !text.contains("[[node]]") && text.contains("[[alias]]") && text.contains("# only here"),
+            "{text}"
+        );
+        assert!(remove(FILE, "nobody").is_err());
+    }
+
+    #[test]
+    fn what_only_the_file_may_say() {
+        let config =
+            |text: &str| super::super::parse(text.as_bytes(), std::path::Path::new("c")).unwrap().config;
+        let old = config(FILE);
+        let say = |from: &str, to: &str| forbidden_change(&old, &config(&FILE.replace(from, to)));
+        assert_eq!(say("127.0.0.1:11400", "127.0.0.1:11401").as_deref(), Some("listen"));
+        assert_eq!(say("10.0.0.5", "10.0.0.6").as_deref(), Some("api_key of node \"workstation\""));
+        assert_eq!(say("env:K", "env:OTHER").as_deref(), Some("api_key of node \"workstation\""));
+        assert_eq!(say("RTX 4090", "RTX 5090"), None);
+        assert_eq!(say("api_key = \"env:K\"\n", ""), None, "a key may be taken away");
+        assert_eq!(say("[\"a\"]", "[\"b\"]"), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! Looks for engines on this computer, while no node is configured.
+
+use crate::{
+    engines::{self, Asker, Depth},
+    settings::Settings,
+};
+use futures::future::join_all;
+use lamplighter_core::{
+    config::NodeConfig,
+    health::Report,
+    node::{Engine, Presence},
+    node_url::NodeUrl,
+};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Where engines listen by default: Ollama, llama.cpp, vLLM, LM Studio.
+const PORTS: [u16; 4] = [11434, 8080, 8000, 1234];
+/// An engine may be started at any time.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// The ports to look at: the environment variable `LAMPLIGHTER_LOOK` names others, or none when it is empty.
+#[must_use]
+pub fn ports() -> Vec<u16> {
+    match std::env::var("LAMPLIGHTER_LOOK") {
+        Ok(list) => list.split(',').filter_map(|port| port.trim().parse().ok()).collect(),
+        Err(_) => PORTS.to_vec(),
+    }
+}
+
+/// Looks again and again until somebody has configured a node. What was found once stays: it may come back.
+pub async fn run(settings: Arc<Settings>, own_ports: Vec<u16>, stop: CancellationToken) {
+    let ports: Vec<u16> = ports().into_iter().filter(|port| !own_ports.contains(port)).collect();
+    let http = engines::http_client();
+    let mut found: Vec<NodeConfig> = Vec::new();
+    loop {
+        let missing = ports.iter().filter(|&&port| !found.iter().any(|node| node.url.port() == port));
+        let answers = join_all(missing.map(|&port| ask(http.clone(), port))).await;
+        for (url, engine) in answers.into_iter().flatten() {
+            let name = free_name(engine.word(), &found);
+            found.push(node(name, url));
+        }
+        if !settings.found(found.clone()).await {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// What answers at an address, with the number of its models.
+///
+/// # Errors
+/// The reason in words, when it is no model server that we may use.
+pub async fn identify(http: reqwest::Client, url: NodeUrl) -> Result<(engines::Identity, usize), String> {
+    let mut asker = Asker::new(http, url, None, None);
+    let look = asker.look(Depth::Full).await;
+    match (look.report, asker.identity()) {
+        (Report::Answered | Report::Loading, Some(identity)) => {
+            Ok((identity.clone(), look.listing.map_or(0, |models| models.len())))
+        }
+        (Report::Refused(why) | Report::Closed(why) | Report::Silent(why), _) => Err(why),
+        (Report::Answered | Report::Loading, None) => Err("it answers, but not as a model server".into()),
+    }
+}
+
+async fn ask(http: reqwest::Client, port: u16) -> Option<(NodeUrl, Engine)> {
+    let url = NodeUrl::parse(&format!("127.0.0.1:{port}")).ok()?;
+    let (identity, _) = identify(http, url.clone()).await.ok()?;
+    Some((url, identity.engine))
+}
+
+fn node(name: String, url: NodeUrl) -> NodeConfig {
+    NodeConfig {
+        name,
+        url,
+        engine: None,
+        presence: Presence::ComesAndGoes,
+        max_concurrent: None,
+        priority: 0,
+        api_key: None,
+        gpu: None,
+        vram_bytes: None,
+    }
+}
+
+fn free_name(word: &str, taken: &[NodeConfig]) -> String {
+    let is_free = |name: &String| taken.iter().all(|node| node.name != *name);
+    let numbered = (2u32..).map(|n| format!("{word}-{n}"));
+    std::iter::once(word.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
+}

@@ -1,0 +1,255 @@
+//! The control API's routes that change something.
+
+use super::{House, say::No};
+use crate::{
+    config::edit::{NewNode, NodeChange},
+    discovery, engines,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use lamplighter_core::{config::parse_duration_ms, fleet::Node, mode::Mode, model::Model, node_url::NodeUrl};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+type Done = Result<Response, No>;
+
+/// Reads a JSON body, whatever its content type; the error names what is wrong.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, No> {
+    let body = if body.is_empty() { b"{}" } else { &body[..] };
+    serde_json::from_slice(body).map_err(|error| No::bad(format!("The body cannot be used: {error}.")))
+}
+
+fn done() -> Done {
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `DELETE requests/{id}`: ends one request; its client gets an error in its own dialect.
+pub async fn cancel(State(house): State<House>, Path(id): Path<String>) -> Done {
+    if house.proxy.requests.cancel(&id) {
+        return done();
+    }
+    Err(No::missing("no_such_request", "That request is not under way any more."))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhichModel {
+    model: Option<String>,
+}
+
+/// `POST nodes/{name}/load` with `{"model"}`: loads a model into memory, and answers when it is there.
+pub async fn load(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
+    let WhichModel { model } = read(&body)?;
+    let Some(model) = model else { return Err(No::bad("Name the model: {\"model\": \"…\"}.")) };
+    let target = Target::find(&house, &name)?;
+    let listed = target.model(&model)?;
+    target.load(&listed).await?;
+    target.look(&house);
+    done()
+}
+
+/// `POST nodes/{name}/unload` with `{"model"}`, or without: then everything goes, and the GPU is free.
+pub async fn unload(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
+    let WhichModel { model } = read(&body)?;
+    let target = Target::find(&house, &name)?;
+    let models = match model {
+        Some(model) => vec![target.model(&model)?],
+        None => target.node.models.iter().filter(|model| model.loaded == Some(true)).cloned().collect(),
+    };
+    for model in &models {
+        target.unload(model).await?;
+    }
+    target.look(&house);
+    done()
+}
+
+/// A node, and the way to ask it for something.
+struct Target {
+    node: Node,
+    upstream: Arc<crate::upstream::Upstream>,
+    engine: lamplighter_core::node::Engine,
+    http: reqwest::Client,
+}
+
+impl Target {
+    fn find(house: &House, name: &str) -> Result<Self, No> {
+        let now = house.proxy.registry.house();
+        let Some(at) = now.fleet.nodes.iter().position(|node| node.name() == name) else {
+            return Err(No::missing("no_such_node", format!("There is no node called {name:?}.")));
+        };
+        let node = now.fleet.nodes[at].clone();
+        if !node.state.takes_requests() {
+            return Err(No::conflict("node_not_up", format!("{name} is {}.", node.state.word())));
+        }
+        match (now.upstreams[at].clone(), node.engine) {
+            (Some(upstream), Some(engine)) => Ok(Self { node, upstream, engine, http: house.control.http() }),
+            _ => Err(No::conflict("node_not_up", format!("{name} cannot be asked now."))),
+        }
+    }
+
+    fn model(&self, name: &str) -> Result<Model, No> {
+        let found = self.node.models.iter().find(|model| model.answers_to(name));
+        found.cloned().ok_or_else(|| {
+            No::missing("no_such_model", format!("{} has no model {name:?}.", self.node.name()))
+        })
+    }
+
+    async fn load(&self, model: &Model) -> Result<(), No> {
+        let loaded =
+            engines::load(&self.http, &self.node.config.url, self.upstream.key(), self.engine, model);
+        loaded.await.map_err(|why| self.failed("loaded", model, &why))
+    }
+
+    async fn unload(&self, model: &Model) -> Result<(), No> {
+        let unloaded =
+            engines::unload(&self.http, &self.node.config.url, self.upstream.key(), self.engine, model);
+        unloaded.await.map_err(|why| self.failed("unloaded", model, &why))
+    }
+
+    fn failed(&self, what: &str, model: &Model, why: &str) -> No {
+        No::conflict("not_done", format!("{} was not {what} on {}: {why}.", model.name, self.node.name()))
+    }
+
+    /// What is loaded has changed: everybody should see it at once.
+    fn look(&self, house: &House) {
+        house.proxy.registry.look_at(self.node.id);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteOrder {
+    mode: String,
+    #[serde(rename = "for")]
+    duration: Option<String>,
+}
+
+/// `PUT route`: `{"mode": "auto" | "local" | "no-wake"}`, or `{"mode": "pause", "for": "1h"}`.
+pub async fn route(State(house): State<House>, body: Bytes) -> Done {
+    let order: RouteOrder = read(&body)?;
+    let steering = &house.proxy.steering;
+    let mode = match (order.mode.as_str(), &order.duration) {
+        ("pause", duration) => {
+            let for_ms = duration.as_deref().map(parse_duration_ms).transpose().map_err(No::bad)?;
+            steering.pause(for_ms);
+            return done();
+        }
+        (_, Some(_)) => return Err(No::bad("\"for\" goes with the mode \"pause\" only.")),
+        ("auto", None) => Mode::Auto,
+        ("local", None) => Mode::Local,
+        ("no-wake", None) => Mode::NoWake,
+        (other, None) => {
+            return Err(No::bad(format!("{other:?} is no mode: there are auto, local, no-wake and pause.")));
+        }
+    };
+    steering.choose(mode).map_err(|why| No::conflict("not_kept", why))?;
+    done()
+}
+
+/// `POST nodes`: adds a node to the file.
+pub async fn add_node(State(house): State<House>, body: Bytes) -> Done {
+    let node: NewNode = read(&body)?;
+    house.control.settings().add(&node).await?;
+    house.control.config_is_good();
+    Ok((StatusCode::CREATED, Json(json!({ "name": node.name }))).into_response())
+}
+
+/// `PATCH nodes/{name}`: changes a node in the file. An absent field stays, a null one is taken out.
+pub async fn change_node(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
+    let change: NodeChange = read(&body)?;
+    let changed = house.control.settings().change(&name, &change).await?;
+    house.control.config_is_good();
+    Ok(Json(json!({ "key_dropped": changed.key_dropped })).into_response())
+}
+
+/// `DELETE nodes/{name}`: takes a node out of the file. What runs there may finish.
+pub async fn remove_node(State(house): State<House>, Path(name): Path<String>) -> Done {
+    house.control.settings().remove(&name).await?;
+    house.control.config_is_good();
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Address {
+    url: String,
+}
+
+/// `POST identify`: what answers at an address. Only looks.
+pub async fn identify(State(house): State<House>, body: Bytes) -> Done {
+    let Address { url } = read(&body)?;
+    let url = NodeUrl::parse(&url).map_err(No::bad)?;
+    match discovery::identify(house.control.http(), url.clone()).await {
+        Ok((identity, models)) => Ok(Json(json!({ "url": url.to_string(), "engine": identity.engine,
+            "version": identity.version, "models": models }))
+        .into_response()),
+        Err(why) => Err(No::conflict("not_identified", format!("{}: {why}.", url.authority())).hint(
+            "Is the engine running, and does it listen on the network? Ollama does with OLLAMA_HOST=0.0.0.0.",
+        )),
+    }
+}
+
+/// `GET config`: the file's text and place, and its nodes as written. Keys are references; they are shown as such.
+pub async fn config(State(house): State<House>) -> Done {
+    let settings = house.control.settings();
+    let (config, text) = settings.current().await?;
+    let nodes: Vec<Value> = config
+        .nodes
+        .iter()
+        .map(|node| {
+            json!({ "name": node.name, "url": node.url.to_string(), "engine": node.engine, "presence": node.presence,
+                "max_concurrent": node.max_concurrent, "priority": node.priority, "has_key": node.api_key.is_some(),
+                "gpu": node.gpu, "vram_bytes": node.vram_bytes })
+        })
+        .collect();
+    let body = json!({ "path": settings.path().display().to_string(), "text": text, "nodes": nodes, "aliases": config.aliases });
+    Ok(Json(body).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    text: String,
+}
+
+/// `PUT config` with `{"text"}`: replaces the file's text, within what may be changed from here.
+pub async fn put_config(State(house): State<House>, body: Bytes) -> Done {
+    let Text { text } = read(&body)?;
+    house.control.settings().replace(&text).await?;
+    house.control.config_is_good();
+    done()
+}
+
+/// `POST once`: a code with which a browser gets the token. Good for one use within a minute.
+pub async fn once(State(house): State<House>) -> Done {
+    let code = house.control.once().map_err(|why| No::conflict("not_done", why))?;
+    Ok(Json(json!({ "once": code })).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Once {
+    once: String,
+}
+
+/// `POST session` with `{"once"}`: the token for a code. Needs no token itself.
+pub async fn session(State(house): State<House>, body: Bytes) -> Done {
+    let Once { once } = read(&body)?;
+    match house.control.trade(&once) {
+        Some(token) => Ok(Json(json!({ "token": token })).into_response()),
+        None => Err(No::missing("code_spent", "That link was used already, or is older than a minute.")
+            .hint("Run `lamplighter open` again.")),
+    }
+}
+
+/// `POST look`: looks at every node at once.
+pub async fn look(State(house): State<House>) -> Done {
+    house.proxy.registry.look_at_all();
+    done()
+}

@@ -1,0 +1,80 @@
+//! How the control API says no: `{code, message, hint}`.
+
+use crate::{answer, config::Located, settings::Refused};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use lamplighter_core::refusal::Refusal;
+use serde_json::json;
+
+/// A no of the control API.
+#[derive(Debug)]
+pub struct No {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl No {
+    /// What was asked for cannot be understood.
+    pub fn bad(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: "bad_request", message: message.into(), hint: None }
+    }
+
+    /// There is no such thing.
+    pub fn missing(code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, code, message: message.into(), hint: None }
+    }
+
+    /// It cannot be done as things are.
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: StatusCode::CONFLICT, code, message: message.into(), hint: None }
+    }
+
+    /// With what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl IntoResponse for No {
+    fn into_response(self) -> Response {
+        let body = json!({ "code": self.code, "message": self.message, "hint": self.hint });
+        (self.status, axum::Json(body)).into_response()
+    }
+}
+
+impl From<Refused> for No {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::File(why) => Self::conflict("config_file", why),
+            Refused::NoNode(name) => {
+                Self::missing("no_such_node", format!("There is no node called {name:?}."))
+            }
+            Refused::Forbidden(setting) => Self {
+                status: StatusCode::FORBIDDEN,
+                code: "only_in_the_file",
+                message: format!("{setting} can only be changed in the configuration file itself."),
+                hint: Some("A page that could change it could open this machine to others.".into()),
+            },
+            Refused::Invalid(complaints) => Self {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                code: "config_invalid",
+                message: complaints.iter().map(Located::to_string).collect::<Vec<_>>().join("\n"),
+                hint: None,
+            },
+        }
+    }
+}
+
+/// A refusal of the door or of the proxy, in the control API's shape.
+pub fn refuse(refusal: &Refusal, id: &str) -> Response {
+    let body = json!({ "code": refusal.code(), "message": refusal.message(), "hint": refusal.hint() });
+    let mut response = Response::new(Body::from(body.to_string()));
+    answer::dress(&mut response, refusal, id);
+    response
+}

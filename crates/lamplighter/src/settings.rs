@@ -1,0 +1,192 @@
+//! The settings in force, and their changes: the file is edited, checked, written, and the nodes follow.
+
+use crate::{
+    config::{
+        self, Located,
+        edit::{self, NewNode, NodeChange},
+    },
+    registry::{Registry, Watched},
+    secrets,
+};
+use lamplighter_core::config::{Config, NodeConfig, without_doubles};
+use std::path::{Path, PathBuf};
+use tokio::sync::Mutex;
+
+/// The settings in force.
+#[derive(Debug)]
+pub struct Settings {
+    path: PathBuf,
+    registry: Registry,
+    /// One change at a time.
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    config: Config,
+    /// Nodes found on this computer while none is configured. They live in memory until the first write keeps them.
+    found: Vec<NodeConfig>,
+}
+
+/// Why a change was not made. Nothing was written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refused {
+    /// The file has other contents than we think, or cannot be read or written.
+    File(String),
+    /// The result would be no valid configuration.
+    Invalid(Vec<Located>),
+    /// Only the file itself may say that.
+    Forbidden(String),
+    /// There is no such node.
+    NoNode(String),
+}
+
+/// What a change did besides what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// A node's key was dropped with its old address.
+    pub key_dropped: bool,
+}
+
+impl Settings {
+    /// The settings that were loaded from `path`.
+    #[must_use]
+    pub fn new(path: PathBuf, config: Config, registry: Registry) -> Self {
+        Self { path, registry, now: Mutex::new(Now { config, found: Vec::new() }) }
+    }
+
+    /// The file's place.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The configuration in force, and the file's text as it is now (empty when there is none).
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn current(&self) -> Result<(Config, String), Refused> {
+        let now = self.now.lock().await;
+        Ok((now.config.clone(), self.text()?))
+    }
+
+    /// Adds a node; the first also keeps those that were found.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written.
+    pub async fn add(&self, node: &NewNode) -> Result<(), Refused> {
+        let mut now = self.now.lock().await;
+        let text = edit::add(&self.text()?, &now.found, node).map_err(Refused::File)?;
+        self.write(&mut now, &text).await
+    }
+
+    /// Changes a node. A found one becomes a configured one by that.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written.
+    pub async fn change(&self, name: &str, change: &NodeChange) -> Result<Changed, Refused> {
+        let mut now = self.now.lock().await;
+        let text = self.keeping_found(&now, name)?;
+        let (text, key_dropped) = edit::change(&text, name, change).map_err(Refused::File)?;
+        self.write(&mut now, &text).await?;
+        Ok(Changed { key_dropped })
+    }
+
+    /// Removes a node.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written.
+    pub async fn remove(&self, name: &str) -> Result<(), Refused> {
+        let mut now = self.now.lock().await;
+        let text = self.keeping_found(&now, name)?;
+        let text = edit::remove(&text, name).map_err(Refused::File)?;
+        self.write(&mut now, &text).await
+    }
+
+    /// Replaces the whole text, within what the control API may change.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written.
+    pub async fn replace(&self, text: &str) -> Result<(), Refused> {
+        let mut now = self.now.lock().await;
+        let parsed = config::parse(text.as_bytes(), &self.path).map_err(Refused::Invalid)?;
+        if let Some(setting) = edit::forbidden_change(&now.config, &parsed.config) {
+            return Err(Refused::Forbidden(setting));
+        }
+        self.write(&mut now, text).await
+    }
+
+    /// Takes nodes that were found on this computer, as long as none is configured. False when some are: looking can end.
+    pub async fn found(&self, found: Vec<NodeConfig>) -> bool {
+        let mut now = self.now.lock().await;
+        if !now.config.nodes.is_empty() {
+            return false;
+        }
+        if now.found != found {
+            now.found = found;
+            self.apply(&now).await;
+        }
+        true
+    }
+
+    /// The text in which a found node stands like a configured one.
+    fn keeping_found(&self, now: &Now, name: &str) -> Result<String, Refused> {
+        let text = self.text()?;
+        let is_found = now.found.iter().any(|node| node.name == name);
+        if !is_found && !now.config.nodes.iter().any(|node| node.name == name) {
+            return Err(Refused::NoNode(name.into()));
+        }
+        let Some((last, others)) = now.found.split_last() else { return Ok(text) };
+        let last =
+            NewNode { name: last.name.clone(), url: last.url.to_string(), fields: edit::Fields::default() };
+        edit::add(&text, others, &last).map_err(Refused::File)
+    }
+
+    /// The file's text now: somebody may have edited it since it was loaded.
+    fn text(&self) -> Result<String, Refused> {
+        match std::fs::read_to_string(&self.path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(Refused::File(format!("{} cannot be read: {error}", self.path.display()))),
+        }
+    }
+
+    /// Checks, writes, and lets the nodes follow.
+    async fn write(&self, now: &mut Now, text: &str) -> Result<(), Refused> {
+        let parsed = config::parse(text.as_bytes(), &self.path).map_err(Refused::Invalid)?;
+        config::write_atomically(&self.path, text.as_bytes(), mode_of(&self.path))
+            .map_err(|error| Refused::File(format!("{} cannot be written: {error}", self.path.display())))?;
+        // The door stays as it is while we run: what the file says of it counts at the next start.
+        now.config = Config { server: now.config.server.clone(), ..parsed.config };
+        now.found.clear();
+        self.apply(now).await;
+        Ok(())
+    }
+
+    async fn apply(&self, now: &Now) {
+        let found_only = now.config.nodes.is_empty();
+        let nodes = if found_only { &now.found } else { &now.config.nodes };
+        let base_dir = self.path.parent().unwrap_or(Path::new("."));
+        let watched = without_doubles(nodes).into_iter().map(|node| watched(node, base_dir)).collect();
+        self.registry.reconfigure(watched, now.config.aliases.clone(), found_only).await;
+    }
+}
+
+/// A node with its key read, or the reason why it cannot be.
+#[must_use]
+pub fn watched(config: NodeConfig, base_dir: &Path) -> Watched {
+    let key = config.api_key.as_ref().map(|key| secrets::resolve(key, base_dir)).transpose();
+    Watched { key: key.map(|key| key.map(|key| key.expose().to_owned())), config }
+}
+
+/// A file that exists keeps its rights; a new one is its owner's.
+#[cfg(unix)]
+fn mode_of(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).map_or(0o600, |metadata| metadata.permissions().mode() & 0o777)
+}
+
+#[cfg(not(unix))]
+fn mode_of(_path: &Path) -> u32 {
+    0o600
+}
