@@ -4,4 +4,6 @@ pub mod apart;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod house;
+pub mod peers;
+pub mod process;
 pub mod socket;

@@ -1,0 +1,141 @@
+//! What passes through: every byte of the body, and of the headers only what is about the question and the answer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use lamplighter_simnode::{Fault, FaultRule, On, Profile, SimModel, SimNode};
+use lamplighter_tests::{
+    house::{Gateway, PATIENCE, config},
+    peers::{Hole, Scripted, Wire},
+};
+
+async fn ollama(name: &str, loaded: bool) -> SimNode {
+    SimNode::start(Profile::ollama(name).model(SimModel::new("m").loaded(loaded))).await.unwrap()
+}
+
+/// The body goes to the node byte for byte; through an alias all but the model's name does.
+#[tokio::test(flavor = "multi_thread")]
+async fn body_bytes_are_untouched() {
+    let node = ollama("node", true).await;
+    let gateway = Gateway::over(&[&node], "[[alias]]\nname = \"\u{e4}lias\"\nmodels = [\"m\"]\n").await;
+    let before = b" {\t\"messages\" : [ {\"role\":\"user\",\"content\":\"h\\u00e4 \\ud83d\\ude00 \xc3\xa4 \\\" \\\"model\\\":\\\"x\\\"\"} ],\r\n \"options\":{\"model\":\"inner\",\"model\":\"again\",\"n\":1.50e+1,\"z\":-0.0},\"\\u006dodel\" :  ".to_vec();
+    let after =
+        b" , \"x\":[null , {\"stream\":true}] ,\"cache_control\":{\"type\":\"ephemeral\"}\n}\n ".to_vec();
+    let around = |model: &str| [&before[..], model.as_bytes(), &after[..]].concat();
+    for (written, sent) in [("\"m\"", "\"m\""), ("\"\\u006d\"", "\"\\u006d\""), ("\"\\u00e4lias\"", "\"m\"")]
+    {
+        for path in ["/v1/chat/completions", "/api/chat"] {
+            let url = format!("{}{path}", gateway.url);
+            let answer = gateway.http.post(url).body(around(written)).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{written}: {}", answer.text().await.unwrap());
+            let seen = node.seen().into_iter().rfind(|seen| seen.method == "POST").unwrap();
+            assert_eq!(seen.path, path);
+            assert_eq!(
+                String::from_utf8_lossy(&seen.body),
+                String::from_utf8_lossy(&around(sent)),
+                "{written} on {path}"
+            );
+            assert_eq!(seen.body, around(sent));
+        }
+    }
+}
+
+/// Nothing that is the client's own business reaches the node: credentials, cookies, origin, hop-by-hop, addresses.
+#[tokio::test(flavor = "multi_thread")]
+async fn request_headers_that_go_up() {
+    let profile = Profile::openai("node").model(SimModel::new("m")).api_key("node-key");
+    let node = SimNode::start(profile).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let secret = home.path().join("node.key");
+    std::fs::write(&secret, "node-key\n").unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let text = config(&[(&node, &format!("api_key = \"file:{}\"", secret.display()))], "");
+    let text = text.replacen("[server]", "[server]\nallowed_origins = [\"https://page.example\"]", 1);
+    std::fs::write(home.path().join("config.toml"), text).unwrap();
+    let gateway = Gateway::start_in(home).await;
+    gateway.until_up(1).await;
+
+    let mut wire = Wire::connect(gateway.authority()).await;
+    let lines = "Authorization: Bearer CANARY-1\r\nX-Api-Key: CANARY-2\r\nApi-Key: CANARY-3\r\nCookie: id=CANARY-4\r\n\
+        Origin: https://page.example\r\nReferer: https://page.example/CANARY-5\r\nX-Forwarded-For: CANARY-6\r\n\
+        Forwarded: for=CANARY-7\r\nX-Real-IP: CANARY-8\r\nProxy-Authorization: Basic CANARY-9\r\n\
+        Connection: close, X-Private, anthropic-beta\r\nX-Private: CANARY-10\r\nKeep-Alive: timeout=CANARY\r\nTE: trailers\r\n\
+        Trailer: CANARY\r\nUpgrade: CANARY\r\nProxy-Connection: CANARY\r\nX-Goog-Api-Key: CANARY-11\r\n\
+        Accept-Encoding: gzip\r\nContent-Type: application/json\r\nUser-Agent: tester/1\r\n\
+        Anthropic-Version: 2023-06-01\r\nX-Request-Id: my-id.1\r\nIdempotency-Key: i-1\r\n";
+    wire.post("/v1/chat/completions?api_key=CANARY-12", lines, br#"{"model":"m","messages":[]}"#).await;
+    let answer = wire.to_end(PATIENCE).await.expect("it closes");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    let seen = node.seen().into_iter().rfind(|seen| seen.method == "POST").unwrap();
+    let text = |name: &str| seen.headers.get(name).map(|value| value.to_str().unwrap());
+    assert_eq!(text("host"), Some(node.addr().to_string().as_str()), "the node's own name");
+    assert_eq!(text("authorization"), Some("Bearer node-key"));
+    assert_eq!(text("accept-encoding"), Some("identity"));
+    assert_eq!((text("user-agent"), text("anthropic-version")), (Some("tester/1"), Some("2023-06-01")));
+    assert_eq!((text("x-request-id"), text("idempotency-key")), (Some("my-id.1"), Some("i-1")));
+    assert_eq!(text("via"), Some("1.1 lamplighter"));
+    let all = format!("{:?} {:?}", seen.headers, seen.query);
+    assert!(!all.contains("CANARY"), "{all}");
+    for name in ["cookie", "origin", "referer", "connection", "te", "trailer", "upgrade", "transfer-encoding"]
+    {
+        assert_eq!(text(name), None, "{name}");
+    }
+}
+
+/// Only what is about the answer comes down: no cookies, redirects, policies, names or hop-by-hop of the node.
+#[tokio::test(flavor = "multi_thread")]
+async fn response_headers_that_come_down() {
+    let headers = "Content-Type: application/json\r\nSet-Cookie: CANARY=1\r\nLocation: http://CANARY/\r\nServer: CANARY\r\n\
+        X-Powered-By: CANARY\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
+        Content-Security-Policy: CANARY\r\nRefresh: 0; CANARY\r\nAlt-Svc: CANARY\r\nStrict-Transport-Security: CANARY\r\n\
+        X-Lamplighter-Node: CANARY\r\nConnection: close, X-Hop\r\nX-Hop: CANARY\r\nKeep-Alive: CANARY\r\nVia: CANARY\r\n\
+        OpenAI-Processing-Ms: 7\r\nX-RateLimit-Remaining-Tokens: 9\r\nRequest-Id: theirs\r\nRetry-After: 3\r\n";
+    let with = |status: &str| format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 2\r\n\r\n{{}}");
+    for status in ["200 OK", "400 Bad Request"] {
+        let node = Scripted::start(with(status)).await;
+        let gateway = Gateway::start(&config(&[], &node.node("scripted"))).await;
+        gateway.until_up(1).await;
+        let answer = gateway.chat("m", false).send().await.unwrap();
+        assert_eq!(answer.status().as_str(), &status[..3]);
+        let all = format!("{:?}", answer.headers());
+        assert!(!all.contains("CANARY"), "{all}");
+        let names: Vec<&str> = answer.headers().keys().map(|name| name.as_str()).collect();
+        for name in &names {
+            assert!(
+                !name.starts_with("access-control") && *name != "location" && *name != "set-cookie",
+                "{name}"
+            );
+        }
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("openai-processing-ms", "7"),
+            ("x-ratelimit-remaining-tokens", "9"),
+            ("request-id", "theirs"),
+            ("retry-after", "3"),
+            ("x-lamplighter-node", "scripted"),
+        ] {
+            assert_eq!(answer.headers()[name], value, "{name} of {status}");
+        }
+    }
+}
+
+/// A node's redirect is neither followed nor passed on: the next node answers; alone, it is a bad gateway.
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_lead_nowhere() {
+    let trap = Hole::open().await;
+    let (lost, found) = (ollama("lost", true).await, ollama("found", false).await);
+    let gateway = Gateway::over(&[&lost, &found], "").await;
+    lost.set_fault(
+        FaultRule::from(Fault::Redirect { to: format!("http://{}/", trap.addr) }).on(On::Generation),
+    );
+    let answer = gateway.chat("m", false).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["x-lamplighter-node"].to_str().ok()),
+        (200, Some("found"))
+    );
+    let answer = gateway.chat("m@lost", false).send().await.unwrap();
+    assert_eq!(answer.status(), 502);
+    assert!(answer.headers().get("location").is_none());
+    assert_eq!(trap.accepted(), 0);
+}
