@@ -9,6 +9,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
 use lamplighter_core::{operation::Dialect, refusal::Refusal, route::Candidate};
 
+/// An answer as the door takes it: only here and there is it known how HTTP is served.
+pub type Reply = Response<Body>;
+
 /// The node that answered.
 pub const NODE: HeaderName = HeaderName::from_static("x-lamplighter-node");
 /// The model's name there.
@@ -27,7 +30,7 @@ pub fn from_node(
     node: &str,
     candidate: &Candidate,
     id: &str,
-) -> Response<Body> {
+) -> Reply {
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = head.status;
     pass_headers(&head.headers, response.headers_mut());
@@ -47,7 +50,7 @@ pub fn from_node(
 }
 
 /// A node's own error, as it came.
-pub fn error_from_node(response: Response<Bytes>, node: &str, model: &str, id: &str) -> Response<Body> {
+pub fn error_from_node(response: Response<Bytes>, node: &str, model: &str, id: &str) -> Reply {
     let (head, body) = response.into_parts();
     let mut response = Response::new(Body::from(body));
     // A redirect is never followed and never passed on: it would lead the client past us.
@@ -58,7 +61,7 @@ pub fn error_from_node(response: Response<Bytes>, node: &str, model: &str, id: &
 }
 
 /// A refusal in the caller's dialect.
-pub fn refuse(dialect: Dialect, refusal: &Refusal, id: &str) -> Response<Body> {
+pub fn refuse(dialect: Dialect, refusal: &Refusal, id: &str) -> Reply {
     let mut response = Response::new(Body::from(dialects::error_body(dialect, refusal, id)));
     dress(&mut response, refusal, id);
     response

@@ -1,7 +1,7 @@
 //! The one path of a request, from the envelope to the last byte of the answer.
 
 use crate::{
-    answer,
+    answer::{self, Reply},
     attempt::{self, Failed, Opened, Sending},
     dialects::envelope::{self, Envelope},
     live::{Arrival, Outcome, Requests, UnderWay},
@@ -69,7 +69,7 @@ pub struct Proxy {
 }
 
 /// Serves one request. Refusals are dressed in the caller's dialect.
-pub async fn serve(proxy: &Proxy, call: Call) -> Response<axum::body::Body> {
+pub async fn serve(proxy: &Proxy, call: Call) -> Reply {
     let dialect = call.operation.dialect();
     if let Some(left_ms) = proxy.steering.pause_left_ms() {
         let left_s = left_ms.map(|left_ms| left_ms.div_ceil(1000));
