@@ -313,7 +313,7 @@ fn with_verb(why: &str) -> String {
 
 /// May it serve within a minute, without anybody doing something?
 fn comes_soon(node: &Node) -> bool {
-    matches!(node.state, State::Unknown | State::Waking(_)) || node.state.takes_requests()
+    matches!(node.state, State::Unknown | State::Waking(_))
 }
 
 /// Up to three listed names or aliases that look like `name`.
