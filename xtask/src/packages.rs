@@ -33,6 +33,7 @@ pub const TESTS: &[Package] = &[
     package("dbus", "dbus-daemon", "dbus"),
     package("dbus-x11", "dbus-x11", ""),
     package("x11-utils", "", ""),
+    package("xclip", "xclip", "xclip"),
     package("xdotool", "xdotool", "xdotool"),
     package("imagemagick", "ImageMagick", "imagemagick"),
     package("webkit2gtk-driver", "", ""),
