@@ -8,6 +8,7 @@ mod serve;
 mod status;
 mod table;
 
+use crate::Options;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -18,6 +19,9 @@ pub struct Cli {
     /// The configuration file; also says which running Lamplighter is meant.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The simulated fleet, alone: nothing of yours is read, and nothing here is real.
+    #[arg(long, global = true, conflicts_with = "config")]
+    demo: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -82,9 +86,10 @@ impl Cli {
     /// Does what was asked. The exit code is 0 when all went well, 1 when it did not, 2 when the configuration is broken.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let config = self.config.as_deref();
+        let options = Options { config: self.config, demo: self.demo, ..Options::default() };
+        let config = &options.whose();
         let done = match self.command {
-            Command::Serve => return serve::run(self.config),
+            Command::Serve => return serve::run(options),
             Command::Status { json, watch } => status::run(config, json, watch),
             Command::Models { json } => models::run(config, json),
             Command::Explain { model, json } => explain::run(config, &model, json),

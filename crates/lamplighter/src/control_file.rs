@@ -18,14 +18,26 @@ pub struct ControlFile {
     pub pid: u32,
 }
 
-/// The file's place: by default for everybody; with `--config` one for each configuration file.
+/// Whose gateway is meant: each has a control file of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Whose {
+    /// The one with the platform's own configuration file.
+    #[default]
+    Default,
+    /// The one with this configuration file.
+    Config(PathBuf),
+    /// The demo.
+    Demo,
+}
+
+/// The file's place.
 #[must_use]
-pub fn place(config: Option<&Path>) -> PathBuf {
-    let name = match config {
-        None => "control.json".into(),
-        Some(path) => format!("control-{}.json", config::fingerprint(path)),
-    };
-    config::runtime_dir().join(name)
+pub fn place(whose: &Whose) -> PathBuf {
+    config::runtime_dir().join(match whose {
+        Whose::Default => "control.json".into(),
+        Whose::Config(path) => format!("control-{}.json", config::fingerprint(path)),
+        Whose::Demo => "control-demo.json".to_owned(),
+    })
 }
 
 /// A file that is removed on drop.
@@ -58,8 +70,8 @@ impl Drop for Written {
 
 /// Finds the running gateway. `None` when there is none: no file, or its process is gone.
 #[must_use]
-pub fn find(config: Option<&Path>) -> Option<ControlFile> {
-    read_raw(&place(config)).filter(|file| is_running(file.pid))
+pub fn find(whose: &Whose) -> Option<ControlFile> {
+    read_raw(&place(whose)).filter(|file| is_running(file.pid))
 }
 
 fn read_raw(place: &Path) -> Option<ControlFile> {

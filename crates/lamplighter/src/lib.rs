@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod control_file;
+pub mod demo;
 pub mod dialects;
 pub mod discovery;
 pub mod engines;
@@ -27,7 +28,8 @@ pub mod upstream;
 
 use config::{Broken, Loaded, Origin};
 use control::{CONFIG, Control, Parts};
-use control_file::ControlFile;
+use control_file::{ControlFile, Whose};
+use demo::Demo;
 use lamplighter_core::{
     config::without_doubles,
     mode::Mode,
@@ -39,7 +41,12 @@ use proxy::Proxy;
 use registry::Registry;
 use server::{Guard, House, Keyring, Limits};
 use settings::Settings;
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use steering::Steering;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -51,8 +58,22 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Start without nodes when the file is broken and no good copy exists: the app does, `serve` does not.
     pub tolerate_broken: bool,
+    /// The simulated fleet alone: `config` is not looked at.
+    pub demo: bool,
     /// The door's limits.
     pub limits: Limits,
+}
+
+impl Options {
+    /// Whose gateway it is, for the control file.
+    #[must_use]
+    pub fn whose(&self) -> Whose {
+        match (&self.config, self.demo) {
+            (_, true) => Whose::Demo,
+            (Some(config), false) => Whose::Config(config.clone()),
+            (None, false) => Whose::Default,
+        }
+    }
 }
 
 /// Why the gateway did not start.
@@ -85,8 +106,12 @@ impl Lamplighter {
     /// # Errors
     /// [`StartError`], in words for a person.
     pub async fn start(options: Options) -> Result<Handle, StartError> {
-        let config_path = options.config.clone().unwrap_or_else(config::default_path);
-        let (loaded, mut notices) = load(&config_path, options.tolerate_broken)?;
+        let demo = start_demo(options.demo).await?;
+        let (config_path, state) = match &demo {
+            Some(demo) => (demo.config_path(), demo.state_dir()),
+            None => (options.config.clone().unwrap_or_else(config::default_path), config::state_dir()),
+        };
+        let (loaded, mut notices) = load(&config_path, &state, options.tolerate_broken)?;
         let base_dir = loaded.base_dir().to_owned();
         let server = &loaded.config.server;
         let key = server.key.as_ref().map(|key| secrets::resolve(key, &base_dir)).transpose();
@@ -117,16 +142,16 @@ impl Lamplighter {
             base_url: base_url(&bound.addresses),
             listening: bound.addresses.iter().map(|address| format!("http://{address}")).collect(),
             config_path: path_text,
-            demo: false,
+            demo: demo.is_some(),
             mode: Mode::Auto,
             paused_until_ms: None,
             found_only: false,
         };
-        let kept = config::state_dir().join(format!("mode-{}", config::fingerprint(&config_path)));
+        let kept = state.join(format!("mode-{}", config::fingerprint(&config_path)));
         let steering = Arc::new(Steering::load(Some(kept), changed.clone()));
         let token = sessions::random_token().map_err(StartError::Door)?;
         let info = ControlFile { url: gateway.base_url.clone(), token, pid: gateway.pid };
-        let place = control_file::place(options.config.as_deref());
+        let place = control_file::place(&options.whose());
         let written = control_file::write(&place, &info)
             .map_err(|error| StartError::Door(format!("{} cannot be written: {error}", place.display())))?;
 
@@ -163,6 +188,9 @@ impl Lamplighter {
             stop.clone(),
             move || requests.end_all(),
         ));
+        if let Some(demo) = demo {
+            demo.live(&info.url, &tasks, &stop);
+        }
         tasks.close();
         tracing::info!(url = info.url, "ready");
         Ok(Handle { info, place, control, tasks, stop, door, _written: written })
@@ -190,7 +218,7 @@ impl Handle {
 
     /// Where its control file is.
     #[must_use]
-    pub fn control_place(&self) -> &std::path::Path {
+    pub fn control_place(&self) -> &Path {
         &self.place
     }
 
@@ -215,9 +243,17 @@ impl Handle {
     }
 }
 
-fn load(path: &std::path::Path, tolerate_broken: bool) -> Result<(Loaded, Vec<Problem>), StartError> {
+async fn start_demo(wanted: bool) -> Result<Option<Demo>, StartError> {
+    if !wanted {
+        return Ok(None);
+    }
+    let demo = Demo::start().await;
+    demo.map(Some).map_err(|error| StartError::Door(format!("the demo fleet cannot start: {error}")))
+}
+
+fn load(path: &Path, state: &Path, tolerate_broken: bool) -> Result<(Loaded, Vec<Problem>), StartError> {
     let problem = |complaint: &config::Located| notice(CONFIG, Level::Problem, &complaint.to_string());
-    match config::load(path, &config::state_dir()) {
+    match config::load(path, state) {
         Ok(loaded) => {
             let mut notices: Vec<Problem> =
                 loaded.complaints.iter().map(|c| notice(CONFIG, Level::Notice, &c.to_string())).collect();

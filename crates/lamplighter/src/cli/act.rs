@@ -4,10 +4,10 @@ use super::{
     ask::{Running, block_on},
     print,
 };
+use crate::control_file::Whose;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::{
-    path::Path,
     process::{Command, ExitCode, Stdio},
     time::Duration,
 };
@@ -16,8 +16,8 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(11 * 60);
 
 /// `load NODE MODEL`
-pub fn load(config: Option<&Path>, node: &str, model: &str) -> Result<ExitCode, String> {
-    let running = Running::find(config)?;
+pub fn load(whose: &Whose, node: &str, model: &str) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
     order(
         running.send(Method::POST, &format!("nodes/{node}/load")).json(&json!({ "model": model })),
         &running,
@@ -27,8 +27,8 @@ pub fn load(config: Option<&Path>, node: &str, model: &str) -> Result<ExitCode, 
 }
 
 /// `unload NODE [MODEL]`
-pub fn unload(config: Option<&Path>, node: &str, model: Option<&str>) -> Result<ExitCode, String> {
-    let running = Running::find(config)?;
+pub fn unload(whose: &Whose, node: &str, model: Option<&str>) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
     let body = model.map_or_else(|| json!({}), |model| json!({ "model": model }));
     order(running.send(Method::POST, &format!("nodes/{node}/unload")).json(&body), &running)?;
     let what = model.map_or_else(|| "Every model".into(), str::to_owned);
@@ -37,8 +37,8 @@ pub fn unload(config: Option<&Path>, node: &str, model: Option<&str>) -> Result<
 }
 
 /// `route auto|local|no-wake`
-pub fn route(config: Option<&Path>, mode: &str) -> Result<ExitCode, String> {
-    let running = Running::find(config)?;
+pub fn route(whose: &Whose, mode: &str) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
     order(running.send(Method::PUT, "route").json(&json!({ "mode": mode })), &running)?;
     print(match mode {
         "local" => "Nothing leaves the house.\n",
@@ -49,8 +49,8 @@ pub fn route(config: Option<&Path>, mode: &str) -> Result<ExitCode, String> {
 }
 
 /// `pause [1h]`
-pub fn pause(config: Option<&Path>, duration: Option<&str>) -> Result<ExitCode, String> {
-    let running = Running::find(config)?;
+pub fn pause(whose: &Whose, duration: Option<&str>) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
     let mut body = json!({ "mode": "pause" });
     if let Some(duration) = duration {
         body["for"] = duration.into();
@@ -62,8 +62,8 @@ pub fn pause(config: Option<&Path>, duration: Option<&str>) -> Result<ExitCode, 
 }
 
 /// `open`: the pages in a browser. Where none can be started, the address is printed: it is good once, for a minute.
-pub fn open(config: Option<&Path>) -> Result<ExitCode, String> {
-    let running = Running::find(config)?;
+pub fn open(whose: &Whose) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
     let answer = order(running.send(Method::POST, "once"), &running)?;
     let once = answer["once"].as_str().ok_or("Lamplighter gave no code")?;
     let address = format!("{}/ui/#once={once}", running.url());

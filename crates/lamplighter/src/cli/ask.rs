@@ -1,9 +1,9 @@
 //! Asks the running gateway.
 
-use crate::control_file::{self, ControlFile};
+use crate::control_file::{self, ControlFile, Whose};
 use reqwest::{Client, Method, RequestBuilder};
 use serde::de::DeserializeOwned;
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 /// The running gateway, and the way to ask it.
 pub struct Running {
@@ -16,9 +16,13 @@ impl Running {
     ///
     /// # Errors
     /// When none runs, and how to start one.
-    pub fn find(config: Option<&Path>) -> Result<Self, String> {
-        let file = control_file::find(config).ok_or_else(|| {
-            let with = config.map_or_else(String::new, |path| format!(" --config {}", path.display()));
+    pub fn find(whose: &Whose) -> Result<Self, String> {
+        let file = control_file::find(whose).ok_or_else(|| {
+            let with = match whose {
+                Whose::Default => String::new(),
+                Whose::Config(path) => format!(" --config {}", path.display()),
+                Whose::Demo => " --demo".into(),
+            };
             format!("no Lamplighter is running{with}: start the app, or `lamplighter serve{with}`")
         })?;
         Ok(Self { file, http: crate::engines::http_client() })

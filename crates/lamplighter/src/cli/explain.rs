@@ -6,11 +6,12 @@ use super::{
     status::printable,
     table::table,
 };
+use crate::control_file::Whose;
 use serde_json::Value;
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
-pub fn run(config: Option<&Path>, model: &str, json: bool) -> Result<ExitCode, String> {
-    let running = Running::find(config)?;
+pub fn run(whose: &Whose, model: &str, json: bool) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
     let answer: Value = block_on(async {
         let answer = running.get("explain").query(&[("model", model)]).send().await;
         let answer = answer.map_err(|error| running.silent(&error))?;

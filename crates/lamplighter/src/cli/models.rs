@@ -6,11 +6,12 @@ use super::{
     status::printable,
     table::table,
 };
+use crate::control_file::Whose;
 use lamplighter_core::snapshot::Snapshot;
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
-pub fn run(config: Option<&Path>, json: bool) -> Result<ExitCode, String> {
-    let running = Running::find(config)?;
+pub fn run(whose: &Whose, json: bool) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
     let snapshot: Snapshot = block_on(running.ask("snapshot"))?;
     if json {
         let list = serde_json::json!({ "models": snapshot.models, "aliases": snapshot.aliases });

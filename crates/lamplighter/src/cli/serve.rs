@@ -2,12 +2,12 @@
 
 use crate::{Lamplighter, Options, StartError};
 use serde_json::json;
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Runs the gateway until SIGINT or SIGTERM. Prints one JSON line when it is ready: `url`, `control` (the file with the
 /// token), `pid`.
-pub fn run(config: Option<PathBuf>) -> ExitCode {
+pub fn run(options: Options) -> ExitCode {
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).with_env_var("LAMPLIGHTER_LOG");
     tracing_subscriber::fmt()
@@ -22,7 +22,7 @@ pub fn run(config: Option<PathBuf>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(serve(Options { config, ..Options::default() }))
+    runtime.block_on(serve(options))
 }
 
 async fn serve(options: Options) -> ExitCode {

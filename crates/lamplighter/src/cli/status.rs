@@ -5,15 +5,16 @@ use super::{
     print,
     table::table,
 };
+use crate::control_file::Whose;
 use futures::StreamExt;
 use lamplighter_core::{
     snapshot::{Level, Snapshot},
     view,
 };
-use std::{io::IsTerminal, path::Path, process::ExitCode};
+use std::{io::IsTerminal, process::ExitCode};
 
-pub fn run(config: Option<&Path>, json: bool, watch: bool) -> Result<ExitCode, String> {
-    let running = Running::find(config)?;
+pub fn run(whose: &Whose, json: bool, watch: bool) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
     block_on(async {
         if watch {
             return follow(&running, json).await;
