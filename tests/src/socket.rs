@@ -119,7 +119,8 @@ impl Reply {
         let end = find(bytes, b"\r\n\r\n").expect("the head of an answer ends");
         let head = str::from_utf8(&bytes[..end]).expect("the head is text");
         let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
+        let line = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")?.get(2..5));
+        let status: u16 = line.and_then(|status| status.parse().ok()).expect("an answer in HTTP/1");
         let mut headers = HeaderMap::new();
         for line in lines {
             let (name, value) = line.split_once(':').expect("a header has a colon");
@@ -129,14 +130,16 @@ impl Reply {
             );
         }
         let rest = &bytes[end + 4..];
-        let (body, rest) = if headers.get("transfer-encoding").is_some() {
+        let (body, rest) = if status < 200 {
+            (Vec::new(), rest)
+        } else if headers.get("transfer-encoding").is_some() {
             chunks(rest)
         } else {
             let length = headers.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
             let length = length.unwrap_or(rest.len()).min(rest.len());
             (rest[..length].to_vec(), &rest[length..])
         };
-        (Self { status: status.expect("an answer in HTTP/1.1"), headers, body }, rest)
+        (Self { status, headers, body }, rest)
     }
 
     /// A header's value; empty when there is none.
