@@ -166,13 +166,11 @@ impl Gateway {
     }
 
     /// `POST {path}` with a JSON body.
-    #[must_use]
     pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
         self.http.post(format!("{}{path}", self.url)).json(body)
     }
 
     /// A chat completion, streamed or not.
-    #[must_use]
     pub fn chat(&self, model: &str, stream: bool) -> reqwest::RequestBuilder {
         let body = serde_json::json!({ "model": model, "stream": stream, "messages": [{ "role": "user", "content": "hi" }] });
         self.post("/v1/chat/completions", &body)

@@ -1,9 +1,12 @@
-//! What the scenarios share: a desktop of their own.
+//! What the scenarios share: a house of their own, real engines and clients, a desktop, and the rules of the source.
 
 pub mod apart;
+pub mod clients;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod house;
+#[cfg(unix)]
+pub mod llama;
 pub mod peers;
 pub mod process;
 pub mod socket;

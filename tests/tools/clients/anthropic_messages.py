@@ -4,7 +4,9 @@ import anthropic
 import report
 
 args = report.arguments()
-client = anthropic.Anthropic(base_url=args.base_url, api_key=args.key, timeout=args.timeout_s, max_retries=0)
+client = anthropic.Anthropic(
+    base_url=args.base_url, api_key=args.key, timeout=args.timeout_s, max_retries=args.max_retries
+)
 messages = [{"role": "user", "content": args.prompt}]
 
 
@@ -18,13 +20,15 @@ def models():
 
 
 def message():
-    raw = client.messages.with_raw_response.create(model=args.model, max_tokens=64, messages=messages)
+    raw = client.messages.with_raw_response.create(model=args.model, max_tokens=args.max_tokens, messages=messages)
     answer = raw.parse()
     return {"text": said(answer), "finish": answer.stop_reason, "headers": report.ours(raw.headers)}
 
 
 def message_stream():
-    raw = client.messages.with_raw_response.create(model=args.model, max_tokens=64, messages=messages, stream=True)
+    raw = client.messages.with_raw_response.create(
+        model=args.model, max_tokens=args.max_tokens, messages=messages, stream=True
+    )
     pieces, finish, last = [], None, None
     for event in raw.parse():
         if event.type == "content_block_delta" and event.delta.type == "text_delta":
@@ -39,7 +43,7 @@ def message_stream():
 
 def message_stream_helper():
     """The library's own accumulating reader, which checks the order of the events."""
-    with client.messages.stream(model=args.model, max_tokens=64, messages=messages) as stream:
+    with client.messages.stream(model=args.model, max_tokens=args.max_tokens, messages=messages) as stream:
         pieces = list(stream.text_stream)
         answer = stream.get_final_message()
         headers = report.ours(stream.response.headers)

@@ -4,7 +4,9 @@ import openai
 import report
 
 args = report.arguments()
-client = openai.OpenAI(base_url=args.base_url + "/v1", api_key=args.key, timeout=args.timeout_s, max_retries=0)
+client = openai.OpenAI(
+    base_url=args.base_url + "/v1", api_key=args.key, timeout=args.timeout_s, max_retries=args.max_retries
+)
 messages = [{"role": "user", "content": args.prompt}]
 
 
@@ -26,10 +28,18 @@ def chat():
 
 def chat_stream():
     raw = client.chat.completions.with_raw_response.create(
-        model=args.model, messages=messages, stream=True, stream_options={"include_usage": True}
+        model=args.model,
+        messages=messages,
+        max_tokens=args.max_tokens,
+        stream=True,
+        stream_options={"include_usage": True},
     )
     pieces, finish, usage = [], None, None
-    for chunk in raw.parse():
+    stream = raw.parse()
+    for chunk in stream:
+        if args.leave_after and len(pieces) >= args.leave_after:
+            stream.close()
+            break
         for choice in chunk.choices:
             if choice.delta.content:
                 pieces.append(choice.delta.content)
@@ -45,14 +55,14 @@ def chat_stream():
 
 
 def completion():
-    raw = client.completions.with_raw_response.create(model=args.model, prompt=args.prompt, max_tokens=64)
+    raw = client.completions.with_raw_response.create(model=args.model, prompt=args.prompt, max_tokens=args.max_tokens)
     choice = raw.parse().choices[0]
     return {"text": choice.text, "finish": choice.finish_reason, "headers": report.ours(raw.headers)}
 
 
 def completion_stream():
     raw = client.completions.with_raw_response.create(
-        model=args.model, prompt=args.prompt, max_tokens=64, stream=True
+        model=args.model, prompt=args.prompt, max_tokens=args.max_tokens, stream=True
     )
     pieces = [choice.text for chunk in raw.parse() for choice in chunk.choices if choice.text]
     return {"text": "".join(pieces), "pieces": len(pieces), "headers": report.ours(raw.headers)}

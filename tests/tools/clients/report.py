@@ -1,9 +1,11 @@
 """What the client scripts share: their arguments, and one line of JSON with every call's outcome.
 
     CLIENT.py BASE_URL MODEL [--calls a,b,c] [--prompt TEXT] [--key KEY] [--embed-model MODEL] [--timeout-s N]
+              [--max-tokens N] [--max-retries N] [--leave-after N]
 
-BASE_URL is the address without a path, like http://127.0.0.1:11400. The line printed is
-{"client", "version", "ok", "calls": [{"call", "ok", "text", "headers", …} or {"call", "ok", "error", "status"}]};
+BASE_URL is the address without a path, like http://127.0.0.1:11400. A streamed call with --leave-after hangs up
+after so many pieces. The line printed is {"client", "version", "ok", "calls": [{"call", "ok": true, "text", "headers", …}
+or {"call", "ok": false, "error", "kinds", "status", "headers"}]}, where `kinds` are the classes that would catch the error;
 the exit code is 1 when any call failed.
 """
 import argparse
@@ -21,6 +23,9 @@ def arguments():
     parser.add_argument("--key", default="no-key-needed")
     parser.add_argument("--embed-model", help="another model for embeddings")
     parser.add_argument("--timeout-s", type=float, default=60.0)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--max-retries", type=int, default=0)
+    parser.add_argument("--leave-after", type=int, default=0)
     args = parser.parse_args()
     args.base_url = args.base_url.rstrip("/")
     args.embed_model = args.embed_model or args.model
@@ -28,9 +33,10 @@ def arguments():
 
 
 def ours(headers):
-    """Only the headers by which an answer says where it came from, names in lower case."""
+    """Only the headers by which an answer says where it came from and what to do next, names in lower case."""
+    wanted = ("x-request-id", "retry-after", "x-should-retry")
     named = {name.lower(): value for name, value in headers.items()}
-    return {n: v for n, v in named.items() if n.startswith("x-lamplighter-") or n == "x-request-id"}
+    return {n: v for n, v in named.items() if n.startswith("x-lamplighter-") or n in wanted}
 
 
 def run(client, version, calls, wanted):
@@ -43,7 +49,10 @@ def run(client, version, calls, wanted):
             outcome = {"call": name, "ok": True} | calls[name]()
         except Exception as error:  # whatever the library raises is the finding
             outcome = {"call": name, "ok": False, "error": f"{type(error).__name__}: {error}"}
+            outcome["kinds"] = [kind.__name__ for kind in type(error).__mro__]
             outcome["status"] = getattr(error, "status_code", None)
+            response = getattr(error, "response", None)
+            outcome["headers"] = ours(response.headers) if response is not None else {}
         outcome["took_ms"] = round((time.monotonic() - started) * 1000)
         outcomes.append(outcome)
     ok = all(outcome["ok"] for outcome in outcomes)
