@@ -50,6 +50,28 @@ describe('the way in', () => {
   });
 });
 
+describe('waiting for the first picture', () => {
+  it('shows its shapes only when it takes noticeably long', async () => {
+    const page = await open({ address: 'about:blank', wait: false });
+    await page.addInitScript(() => {
+      globalThis.first = {};
+      new MutationObserver(() => {
+        for (const what of ['main', '.sk']) if (document.querySelector(what)) globalThis.first[what] ??= performance.now();
+      }).observe(document, { childList: true, subtree: true });
+    });
+    let answer;
+    await page.route('**/control/v1/session', (route) => (answer = () => route.continue()));
+    await page.goto(mock.open());
+    await page.getByText('connecting', { exact: true }).waitFor();
+    await page.locator('.sk').first().waitFor();
+    const waited = await page.evaluate(() => globalThis.first['.sk'] - globalThis.first.main);
+    assert.ok(waited >= 380, `after ${waited} ms`);
+    await answer();
+    await page.waitForSelector('main[data-contact="live"]');
+    assert.equal(await page.locator('.sk').count(), 0);
+  });
+});
+
 describe('live', () => {
   it('one stream carries everything', async () => {
     const page = await open();

@@ -75,8 +75,8 @@ if (!only || 'locked'.includes(only)) {
   await locked.screenshot({ path: `${folder}/locked.png` });
   const loading = await visit(browser, mock, { address: `${mock.address}/ui/`, wait: false });
   await loading.route('**/control/v1/session', () => {});
+  await loading.goto('about:blank');
   await loading.goto(mock.open());
-  await loading.reload();
   await loading.waitForSelector('.sk');
   await loading.screenshot({ path: `${folder}/loading.png` });
 }
