@@ -84,7 +84,9 @@ pub enum Answer {
 /// Why no answer has begun.
 #[derive(Debug)]
 pub enum Failed {
-    /// The node could not be reached, or was lost before its first byte: the words say how.
+    /// No connection: the node has not seen the request. The words say why.
+    NoConnection(String),
+    /// The node was lost before its answer had begun, or what it sent is no answer: the words say how.
     Unreachable(String),
     /// Probes have missed: the node is gone.
     Gone,
@@ -153,11 +155,15 @@ async fn begin(
         Line::Plain(client) => client.request(request).await,
         Line::Tls(client) => client.request(request).await,
     };
-    let response = sent.map_err(|error| Failed::Unreachable(words(&error)))?;
+    let response = sent.map_err(|error| lost(&error))?;
     open.beat();
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
         return Err(refusal_of(head, body).await);
+    }
+    if is_web_page(&head.headers) {
+        // A captive portal or a router's login page; no engine answers in HTML.
+        return Err(Failed::Unreachable("it answered with a web page".into()));
     }
     let answer = match stream_dialect(&head.headers, dialect) {
         Some(dialect) => first_event(body, dialect, open).await?,
@@ -175,6 +181,10 @@ fn stream_dialect(headers: &HeaderMap, dialect: Dialect) -> Option<Dialect> {
         ("application/x-ndjson", Dialect::Ollama) => Some(dialect),
         _ => None,
     }
+}
+
+fn is_web_page(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
 /// Waits for the first whole event: a stream that is empty, or begins with an error, has not begun.
@@ -292,12 +302,15 @@ pub fn is_worth_another(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 409 | 425 | 429) || status.is_server_error() || status.is_redirection()
 }
 
-/// A transport error in words for a person.
-fn words(error: &hyper_util::client::legacy::Error) -> String {
+/// A transport error, in words for a person.
+fn lost(error: &hyper_util::client::legacy::Error) -> Failed {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    let how = if error.is_connect() { "no connection" } else { "the connection broke before an answer came" };
-    format!("{how}: {cause}")
+    if error.is_connect() {
+        Failed::NoConnection(format!("no connection: {cause}"))
+    } else {
+        Failed::Unreachable(format!("the connection broke before an answer came: {cause}"))
+    }
 }

@@ -300,6 +300,10 @@ impl Trip<'_> {
     fn failed(&mut self, candidate: Candidate, node: String, failed: Failed) -> Result<(), Ended> {
         let registry = &self.proxy.registry;
         let (words, was_sent) = match failed {
+            Failed::NoConnection(how) => {
+                registry.suspect(candidate.node);
+                (how, false)
+            }
             Failed::Unreachable(how) => {
                 registry.suspect(candidate.node);
                 (how, true)
