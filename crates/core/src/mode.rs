@@ -56,6 +56,11 @@ impl Routing {
         self.paused_until_ms = Some(for_ms.map_or(u64::MAX, |for_ms| now_ms.saturating_add(for_ms)));
     }
 
+    /// Ends a pause in what was chosen before it.
+    pub fn resume(&mut self) {
+        self.paused_until_ms = None;
+    }
+
     /// Chooses a mode, which ends a pause.
     pub fn choose(&mut self, mode: Mode) {
         (self.chosen, self.paused_until_ms) = (mode, None);
@@ -73,6 +78,8 @@ mod tests {
         routing.pause(1_000, Some(3_600_000));
         assert_eq!(routing.mode(1_000), Mode::Paused);
         assert_eq!(routing.mode(3_601_000), Mode::Local);
+        routing.resume();
+        assert_eq!(routing.mode(1_000), Mode::Local);
         routing.pause(2_000, None);
         assert_eq!(routing.mode(u64::MAX - 1), Mode::Paused);
         routing.choose(Mode::Auto);

@@ -65,6 +65,12 @@ impl Steering {
         self.changed.notify_one();
     }
 
+    /// Ends a pause in what was chosen before it: "local only" is not forgotten over lunch.
+    pub fn resume(&self) {
+        self.lock().resume();
+        self.changed.notify_one();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Routing> {
         self.routing.lock().unwrap_or_else(PoisonError::into_inner)
     }

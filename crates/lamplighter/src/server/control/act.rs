@@ -130,7 +130,8 @@ struct RouteOrder {
     duration: Option<String>,
 }
 
-/// `PUT route`: `{"mode": "auto" | "local" | "no-wake"}`, or `{"mode": "pause", "for": "1h"}`.
+/// `PUT route`: `{"mode": "auto" | "local" | "no-wake"}`, or `{"mode": "pause", "for": "1h"}`, or `{"mode": "resume"}`, which
+/// ends a pause in the mode that was chosen before it.
 pub async fn route(State(house): State<House>, body: Bytes) -> Done {
     let order: RouteOrder = read(&body)?;
     let steering = &house.proxy.steering;
@@ -141,11 +142,15 @@ pub async fn route(State(house): State<House>, body: Bytes) -> Done {
             return done();
         }
         (_, Some(_)) => return Err(No::bad("\"for\" goes with the mode \"pause\" only.")),
+        ("resume", None) => {
+            steering.resume();
+            return done();
+        }
         ("auto", None) => Mode::Auto,
         ("local", None) => Mode::Local,
         ("no-wake", None) => Mode::NoWake,
         (other, None) => {
-            return Err(No::bad(format!("{other:?} is no mode: there are auto, local, no-wake and pause.")));
+            return Err(No::bad(format!("{other:?} is no mode: there are auto, local, no-wake, pause and resume.")));
         }
     };
     steering.choose(mode).map_err(|why| No::conflict("not_kept", why))?;
