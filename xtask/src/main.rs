@@ -1,5 +1,6 @@
-//! The one door for people and CI: `cargo xtask run`, `test` and `tools`.
+//! The one door for people and CI: `cargo xtask run`, `test`, `bench` and `tools`.
 
+mod bench;
 mod cache;
 mod child;
 mod launch;
@@ -22,6 +23,8 @@ cargo xtask run [--yes] [--demo] [-- ARGS]
 cargo xtask test [--yes] [--quick]
     everything CI runs: packages, format, pages, lints, builds, tools, tests
     --quick    only what needs no desktop and no Node, with the tools that are there already
+cargo xtask bench [--quick]
+    speed and memory beside nginx, on release code: the table of docs/performance.md
 cargo xtask tools
     what the tests need besides: a real llama-server, tiny models, official clients
 
@@ -49,6 +52,7 @@ fn dispatch(args: &[String]) -> Result<(), String> {
     let known: &[&str] = match command.as_str() {
         "run" => &["--yes", "--demo"],
         "test" => &["--yes", "--quick"],
+        "bench" => &["--quick"],
         _ => &[],
     };
     if let Some(unknown) = own.iter().find(|a| !known.contains(&a.as_str())) {
@@ -62,6 +66,7 @@ fn dispatch(args: &[String]) -> Result<(), String> {
             launch::run(&root(), has("--yes"), &app)
         }
         "test" => suite::test(&root(), has("--yes"), has("--quick")),
+        "bench" => bench::bench(&root(), has("--quick")),
         "tools" => {
             let tools = tools::prepare(&root())?;
             for (name, place) in tools.environment() {

@@ -29,6 +29,9 @@ pub struct Asked {
     gateway: Option<PathBuf>,
 }
 
+/// Starts one proxy.
+type Launch = Box<dyn Fn() -> Result<Proxy, String>>;
+
 /// Streams held open for the memory of one.
 const HELD: usize = 1_000;
 
@@ -45,16 +48,13 @@ pub async fn run(asked: Asked) -> Result<(), String> {
         }
     }
     let nodes = Nodes::start(2, 1)?;
-    let launches: Vec<(Who, Box<dyn Fn() -> Result<Proxy, String>>)> = {
-        let (program, addresses) = (gateway.clone(), nodes.addresses.clone());
-        let mut all: Vec<(Who, Box<dyn Fn() -> Result<Proxy, String>>)> =
-            vec![(Who::Gateway, Box::new(move || proxies::lamplighter(&program, &addresses)))];
-        if let Some(program) = nginx.clone() {
-            let addresses = nodes.addresses.clone();
-            all.push((Who::Nginx, Box::new(move || proxies::nginx(&program, &addresses))));
-        }
-        all
-    };
+    let mut launches: Vec<(Who, Launch)> = Vec::new();
+    let (program, addresses) = (gateway.clone(), nodes.addresses.clone());
+    launches.push((Who::Gateway, Box::new(move || proxies::lamplighter(&program, &addresses))));
+    if let Some(program) = nginx.clone() {
+        let addresses = nodes.addresses.clone();
+        launches.push((Who::Nginx, Box::new(move || proxies::nginx(&program, &addresses))));
+    }
 
     eprintln!("start, and memory");
     let mut running = Vec::new();

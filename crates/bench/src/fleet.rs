@@ -13,7 +13,7 @@ pub struct Nodes {
     /// Where they listen.
     pub addresses: Vec<SocketAddr>,
     /// Their process.
-    pub running: Running,
+    _running: Running,
 }
 
 impl Nodes {
@@ -31,6 +31,6 @@ impl Nodes {
             serde_json::from_str(&line).map_err(|_| "the fake nodes did not start".to_owned())?;
         let addresses = told["addresses"].as_array().into_iter().flatten();
         let addresses = addresses.filter_map(|address| address.as_str()?.parse().ok()).collect();
-        Ok(Self { addresses, running })
+        Ok(Self { addresses, _running: running })
     }
 }
