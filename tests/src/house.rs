@@ -60,7 +60,17 @@ impl Gateway {
     /// # Panics
     /// When it does not serve in time; the message holds what it said.
     pub async fn start_in(home: TempDir) -> Self {
+        Self::start_looking(home, &[]).await
+    }
+
+    /// The same, and it looks for engines on those loopback ports while no node is configured.
+    ///
+    /// # Panics
+    /// When it does not serve in time; the message holds what it said.
+    pub async fn start_looking(home: TempDir, ports: &[u16]) -> Self {
+        let look: Vec<String> = ports.iter().map(u16::to_string).collect();
         let mut child = command(home.path(), &["serve"])
+            .env("LAMPLIGHTER_LOOK", look.join(","))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -108,6 +118,15 @@ impl Gateway {
     #[must_use]
     pub fn authority(&self) -> &str {
         self.url.trim_start_matches("http://")
+    }
+
+    /// Takes its folder, for another one to start in.
+    ///
+    /// # Panics
+    /// When there is no place for temporary files.
+    #[must_use]
+    pub fn take_home(&mut self) -> TempDir {
+        std::mem::replace(&mut self.home, tempfile::tempdir().expect("a temporary folder"))
     }
 
     /// All that it has logged so far.

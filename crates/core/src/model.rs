@@ -84,7 +84,7 @@ pub struct Model {
     /// The name exactly as the node lists it.
     pub name: String,
     /// Other names under which the node answers for it (llama.cpp `aliases`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub aliases: Vec<String>,
     /// Digest of the manifest, 64 hex digits: equal digests are equal models (Ollama only).
     pub digest: Option<String>,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The whole house at one moment. Times are milliseconds since 1970 unless the name says otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(export))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Snapshot {
     /// Grows with every snapshot of this gateway.
     #[cfg_attr(feature = "ts", ts(type = "number"))]

@@ -10,13 +10,14 @@ mod table;
 
 use crate::Options;
 use clap::{Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// One address for every model in the house.
 #[derive(Debug, Parser)]
-#[command(name = "lamplighter", version, about, max_term_width = 100)]
+#[command(name = "lamplighter", version, max_term_width = 100)]
 pub struct Cli {
-    /// The configuration file; also says which running Lamplighter is meant.
+    /// The configuration file, and by that which running Lamplighter is meant; without it, your own
+    /// (lamplighter/config.toml in your configuration folder).
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The simulated fleet, alone: nothing of yours is read, and nothing here is real.
@@ -102,7 +103,8 @@ impl Cli {
         match done {
             Ok(code) => code,
             Err(why) => {
-                eprintln!("lamplighter: {why}");
+                // Nobody may be left to read it.
+                let _ = writeln!(std::io::stderr(), "lamplighter: {why}");
                 ExitCode::FAILURE
             }
         }
@@ -111,10 +113,21 @@ impl Cli {
 
 /// Ends like a program whose reader went away, instead of panicking: `lamplighter models | head`.
 fn print(text: &str) -> Result<(), String> {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.map_err(|error| format!("cannot write: {error}")),
     }
+}
+
+/// JSON for programs, which may also end up on a terminal.
+fn print_json(value: &serde_json::Value) -> Result<(), String> {
+    print(&format!("{}\n", harmless_json(&format!("{value:#}"))))
+}
+
+/// JSON escapes control characters up to U+001F; those above would still steer a terminal.
+fn harmless_json(json: &str) -> String {
+    let escaped =
+        |c: char| if c >= '\u{7f}' && c.is_control() { format!("\\u{:04x}", c as u32) } else { c.into() };
+    json.chars().map(escaped).collect()
 }

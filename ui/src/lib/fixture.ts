@@ -49,6 +49,8 @@ export function node(state: State = { state: 'up' }, change: Partial<Plain> = {}
     waiting: 0,
     models: [model()],
     probe_ms: 2,
+    cloud: false,
+    can_load: true,
   };
   return { ...plain, ...change, ...state };
 }
@@ -75,7 +77,7 @@ export function house(change: Partial<Snapshot> = {}): Snapshot {
   return {
     seq: 1,
     at_ms: NOON,
-    gateway: { version: '0.1.0', pid: 1, started_ms: NOON - 3_600_000, base_url: 'http://127.0.0.1:11400', listening: [], config_path: '/home/ada/.config/lamplighter/config.toml', demo: false },
+    gateway: { version: '0.1.0', pid: 1, started_ms: NOON - 3_600_000, base_url: 'http://127.0.0.1:11400', listening: [], config_path: '/home/ada/.config/lamplighter/config.toml', demo: false, mode: 'auto', paused_until_ms: null, found_only: false },
     nodes: [],
     models: [],
     aliases: [],

@@ -1,7 +1,7 @@
 //! Asks the running gateway.
 
 use crate::control_file::{self, ControlFile, Whose};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -18,12 +18,17 @@ impl Running {
     /// When none runs, and how to start one.
     pub fn find(whose: &Whose) -> Result<Self, String> {
         let file = control_file::find(whose).ok_or_else(|| {
-            let with = match whose {
-                Whose::Default => String::new(),
-                Whose::Config(path) => format!(" --config {}", path.display()),
-                Whose::Demo => " --demo".into(),
-            };
-            format!("no Lamplighter is running{with}: start the app, or `lamplighter serve{with}`")
+            let nobody = "no Lamplighter is running";
+            match whose {
+                Whose::Default => format!("{nobody}: start the app, or run `lamplighter serve`"),
+                Whose::Config(path) => {
+                    let path = path.display();
+                    format!("{nobody} with {path}: run `lamplighter serve --config {path}`")
+                }
+                Whose::Demo => {
+                    format!("{nobody} with the simulated fleet: run `lamplighter serve --demo`")
+                }
+            }
         })?;
         Ok(Self { file, http: crate::engines::http_client() })
     }
@@ -50,16 +55,28 @@ impl Running {
     /// # Errors
     /// In words.
     pub async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        let answer = self
-            .get(path)
-            .timeout(Duration::from_secs(5))
-            .send()
-            .await
-            .map_err(|error| self.silent(&error))?;
-        if !answer.status().is_success() {
-            return Err(format!("Lamplighter at {} answered {}", self.file.url, answer.status()));
-        }
+        self.read(self.get(path).timeout(Duration::from_secs(5))).await
+    }
+
+    /// Sends a question and reads the answer.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn read<T: DeserializeOwned>(&self, question: RequestBuilder) -> Result<T, String> {
+        let answer = question.send().await.map_err(|error| self.silent(&error))?;
+        self.is_good(&answer)?;
         answer.json().await.map_err(|error| format!("Lamplighter's answer cannot be read: {error}"))
+    }
+
+    /// An answer that is none.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn is_good(&self, answer: &Response) -> Result<(), String> {
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(format!("Lamplighter at {} answered {}", self.file.url, answer.status()))
     }
 
     /// Why it does not answer.

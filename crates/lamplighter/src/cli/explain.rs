@@ -2,7 +2,7 @@
 
 use super::{
     ask::{Running, block_on},
-    print,
+    print, print_json,
     status::printable,
     table::table,
 };
@@ -12,12 +12,13 @@ use std::process::ExitCode;
 
 pub fn run(whose: &Whose, model: &str, json: bool) -> Result<ExitCode, String> {
     let running = Running::find(whose)?;
-    let answer: Value = block_on(async {
-        let answer = running.get("explain").query(&[("model", model)]).send().await;
-        let answer = answer.map_err(|error| running.silent(&error))?;
-        answer.json().await.map_err(|error| format!("Lamplighter's answer cannot be read: {error}"))
-    })?;
-    print(&if json { format!("{answer:#}\n") } else { show(&answer) })?;
+    let question = running.get("explain").query(&[("model", model)]);
+    let answer: Value = block_on(running.read(question))?;
+    if json {
+        print_json(&answer)?
+    } else {
+        print(&show(&answer))?
+    }
     let candidates = answer["candidates"].as_array().map_or(0, Vec::len);
     Ok(if candidates > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

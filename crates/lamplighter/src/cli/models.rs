@@ -2,7 +2,7 @@
 
 use super::{
     ask::{Running, block_on},
-    print,
+    print, print_json,
     status::printable,
     table::table,
 };
@@ -15,13 +15,13 @@ pub fn run(whose: &Whose, json: bool) -> Result<ExitCode, String> {
     let snapshot: Snapshot = block_on(running.ask("snapshot"))?;
     if json {
         let list = serde_json::json!({ "models": snapshot.models, "aliases": snapshot.aliases });
-        print(&format!("{list:#}\n"))?;
+        print_json(&list)?;
         return Ok(ExitCode::SUCCESS);
     }
     let aliases = snapshot
         .aliases
         .iter()
-        .map(|alias| vec![alias.name.clone(), format!("→ {}", alias.models.join(", "))]);
+        .map(|alias| vec![printable(&alias.name), printable(&format!("→ {}", alias.models.join(", ")))]);
     let models = snapshot.models.iter().map(|model| {
         let place = |node: &String| {
             if model.loaded_on.contains(node) { format!("{node} (loaded)") } else { node.clone() }

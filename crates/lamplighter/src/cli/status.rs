@@ -2,7 +2,7 @@
 
 use super::{
     ask::{Running, block_on},
-    print,
+    harmless_json, print, print_json,
     table::table,
 };
 use crate::control_file::Whose;
@@ -11,7 +11,13 @@ use lamplighter_core::{
     snapshot::{Level, Snapshot},
     view,
 };
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use tokio::time::timeout;
+
+/// Events have no last one: the stream is watched for silence instead.
+const ENDLESS: Duration = Duration::from_secs(u32::MAX as u64);
+/// The gateway gives a sign of life every 10 s.
+const SILENCE: Duration = Duration::from_secs(30);
 
 pub fn run(whose: &Whose, json: bool, watch: bool) -> Result<ExitCode, String> {
     let running = Running::find(whose)?;
@@ -20,8 +26,7 @@ pub fn run(whose: &Whose, json: bool, watch: bool) -> Result<ExitCode, String> {
             return follow(&running, json).await;
         }
         if json {
-            let snapshot: serde_json::Value = running.ask("snapshot").await?;
-            print(&format!("{snapshot:#}\n"))?;
+            print_json(&running.ask("snapshot").await?)?;
         } else {
             print(&show(&running.ask("snapshot").await?))?;
         }
@@ -31,18 +36,22 @@ pub fn run(whose: &Whose, json: bool, watch: bool) -> Result<ExitCode, String> {
 
 /// Shows each snapshot as it comes: on a terminal in place, else one after the other. JSON is one line each.
 async fn follow(running: &Running, json: bool) -> Result<ExitCode, String> {
-    let answer = running.get("events").send().await.map_err(|error| running.silent(&error))?;
+    let answer = running.get("events").timeout(ENDLESS).send().await;
+    let answer = answer.map_err(|error| running.silent(&error))?;
+    running.is_good(&answer)?;
     let mut stream = answer.bytes_stream();
     let mut reader = crate::dialects::sse::Reader::default();
     let in_place = std::io::stdout().is_terminal();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| running.silent(&error))?;
+    let ended = "Lamplighter has ended";
+    let silent = |_| "Lamplighter has said nothing for 30 s, not even that it is alive".to_owned();
+    while let Some(chunk) = timeout(SILENCE, stream.next()).await.map_err(silent)? {
+        let chunk = chunk.map_err(|_| ended.to_owned())?;
         let mut snapshots: Vec<Vec<u8>> = Vec::new();
         let read = reader.push(&chunk, |event| snapshots.push(event.data.to_vec()));
         read.map_err(|_| "Lamplighter sent an event without an end".to_owned())?;
         for data in snapshots {
             if json {
-                print(&format!("{}\n", String::from_utf8_lossy(&data)))?;
+                print(&format!("{}\n", harmless_json(&String::from_utf8_lossy(&data))))?;
                 continue;
             }
             let snapshot =
@@ -52,7 +61,7 @@ async fn follow(running: &Running, json: bool) -> Result<ExitCode, String> {
             print(&format!("{start}{}", show(&snapshot)))?;
         }
     }
-    Err("Lamplighter has ended".into())
+    Err(ended.into())
 }
 
 fn show(snapshot: &Snapshot) -> String {
@@ -94,9 +103,10 @@ fn requests(snapshot: &Snapshot) -> String {
     }
 }
 
-/// Names and reasons come from nodes: nothing in them may steer a terminal.
+/// Names and reasons come from nodes: nothing in them may steer a terminal, or turn the direction of a line around.
 pub fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|&c| !c.is_control() && !turns(c)).collect()
 }
 
 fn local_clock(now_ms: u64) -> view::Clock {

@@ -42,6 +42,7 @@ pub struct Fields {
 
 /// A change to a node.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodeChange {
     /// Another name.
     pub name: Option<String>,

@@ -3,7 +3,7 @@ import type { Dialects } from "./Dialects";
 import type { Engine } from "./Engine";
 import type { Model } from "./Model";
 import type { Presence } from "./Presence";
-import type { State } from "./State";
+import type { Stage } from "./Stage";
 
 /**
  * One node as people see it.
@@ -72,4 +72,12 @@ models: Array<Model>,
 /**
  * Round-trip time of the last good probe, milliseconds.
  */
-probe_ms: number | null, } & State;
+probe_ms: number | null, 
+/**
+ * It leads out of the house.
+ */
+cloud: boolean, 
+/**
+ * Models can be loaded and unloaded there by asking.
+ */
+can_load: boolean, } & ({ "state": "unknown" } | { "state": "up" } | { "state": "degraded" } | { "state": "refusing" } | { "state": "asleep" } | { "state": "waking", "stage": Stage } | { "state": "away" } | { "state": "down" });

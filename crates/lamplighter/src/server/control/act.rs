@@ -4,6 +4,7 @@ use super::{House, say::No};
 use crate::{
     config::edit::{NewNode, NodeChange},
     discovery, engines,
+    settings::Refused,
 };
 use axum::{
     Json,
@@ -23,6 +24,16 @@ type Done = Result<Response, No>;
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, No> {
     let body = if body.is_empty() { b"{}" } else { &body[..] };
     serde_json::from_slice(body).map_err(|error| No::bad(format!("The body cannot be used: {error}.")))
+}
+
+/// Reads what somebody wants to write about a node. Fields that only the file may set are told apart from mistakes.
+fn read_node<T: DeserializeOwned>(body: &Bytes) -> Result<T, No> {
+    const ONLY_IN_THE_FILE: [&str; 4] = ["api_key", "command", "wake", "sleep"];
+    let fields: serde_json::Map<String, Value> = read(body)?;
+    match ONLY_IN_THE_FILE.iter().find(|field| fields.contains_key(**field)) {
+        Some(field) => Err(Refused::Forbidden((*field).to_owned()).into()),
+        None => read(body),
+    }
 }
 
 fn done() -> Done {
@@ -150,7 +161,9 @@ pub async fn route(State(house): State<House>, body: Bytes) -> Done {
         ("local", None) => Mode::Local,
         ("no-wake", None) => Mode::NoWake,
         (other, None) => {
-            return Err(No::bad(format!("{other:?} is no mode: there are auto, local, no-wake, pause and resume.")));
+            return Err(No::bad(format!(
+                "{other:?} is no mode: there are auto, local, no-wake, pause and resume."
+            )));
         }
     };
     steering.choose(mode).map_err(|why| No::conflict("not_kept", why))?;
@@ -159,7 +172,7 @@ pub async fn route(State(house): State<House>, body: Bytes) -> Done {
 
 /// `POST nodes`: adds a node to the file.
 pub async fn add_node(State(house): State<House>, body: Bytes) -> Done {
-    let node: NewNode = read(&body)?;
+    let node: NewNode = read_node(&body)?;
     house.control.settings().add(&node).await?;
     house.control.config_is_good();
     Ok((StatusCode::CREATED, Json(json!({ "name": node.name }))).into_response())
@@ -167,7 +180,7 @@ pub async fn add_node(State(house): State<House>, body: Bytes) -> Done {
 
 /// `PATCH nodes/{name}`: changes a node in the file. An absent field stays, a null one is taken out.
 pub async fn change_node(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
-    let change: NodeChange = read(&body)?;
+    let change: NodeChange = read_node(&body)?;
     let changed = house.control.settings().change(&name, &change).await?;
     house.control.config_is_good();
     Ok(Json(json!({ "key_dropped": changed.key_dropped })).into_response())
