@@ -12,7 +12,7 @@ name: string,
 /**
  * Other names under which the node answers for it (llama.cpp `aliases`).
  */
-aliases?: Array<string>, 
+aliases: Array<string>, 
 /**
  * Digest of the manifest, 64 hex digits: equal digests are equal models (Ollama only).
  */
