@@ -28,6 +28,14 @@ pub fn run(options: Options) -> ExitCode {
 }
 
 async fn serve(options: Options) -> ExitCode {
+    // Before anybody can know of us: who is told to stop must also tidy up.
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("lamplighter: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let handle = match Lamplighter::start(options).await {
         Ok(handle) => handle,
         Err(error) => {
@@ -42,12 +50,12 @@ async fn serve(options: Options) -> ExitCode {
         json!({ "url": handle.base_url(), "control": handle.control_place(), "pid": std::process::id() });
     // Who started us may not read it.
     let _ = super::print(&format!("{ready}\n"));
-    told_to_stop().await;
+    signals.told_to_stop().await;
     tracing::info!("stopping; what runs has 30 s");
     let ended = tokio::select! {
         cut = handle.shutdown() => cut,
         // Asked twice means now.
-        () = told_to_stop() => return ExitCode::FAILURE,
+        () = signals.told_to_stop() => return ExitCode::FAILURE,
     };
     if ended > 0 {
         tracing::warn!(connections = ended, "cut");
@@ -55,19 +63,38 @@ async fn serve(options: Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// SIGTERM and SIGINT, caught from the moment this is made.
 #[cfg(unix)]
-async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn told_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn told_to_stop() {
-    let _ = tokio::signal::ctrl_c().await;
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn told_to_stop(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }
