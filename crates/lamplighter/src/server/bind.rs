@@ -56,7 +56,8 @@ pub fn bind(server: &ServerConfig) -> Result<Bound, String> {
         }
     }
     if bound.listeners.is_empty() {
-        return Err("there is nothing to listen on: set `listen` in [server]".into());
+        let why = bound.warnings.join("; ");
+        return Err(format!("there is nothing to listen on; change `listen` in [server]: {why}"));
     }
     Ok(bound)
 }
@@ -86,8 +87,7 @@ fn lacks_family(error: &io::Error, address: SocketAddr) -> bool {
 fn why(address: SocketAddr, error: &io::Error, listen: Listen) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            let holder =
-                holder_of(address).map_or_else(|| "another program".into(), |name| format!("{name:?}"));
+            let holder = holder_of(address).unwrap_or_else(|| "another program".into());
             format!("{address} is taken by {holder}: end it, or choose another port in `listen` of [server]")
         }
         io::ErrorKind::PermissionDenied => {
@@ -123,7 +123,14 @@ fn holder_of(address: SocketAddr) -> Option<String> {
             let name = || std::fs::read_to_string(process.path().join("comm")).ok();
             holds
                 .then(name)?
-                .map(|name| format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()))
+                // A program may call itself anything.
+                .map(|name| {
+                    format!(
+                        "{} (process {})",
+                        name.trim().escape_debug(),
+                        process.file_name().to_string_lossy()
+                    )
+                })
         },
     )
 }
