@@ -107,6 +107,7 @@ describe('live', () => {
     await card.getByRole('button', { name: 'Free the GPU' }).click();
     await card.getByText('no model loaded').waitFor();
     assert.equal(await page.locator('.toast').count(), 2, 'two notes at most');
+    assert.deepEqual(mock.asked().at(-1), { does: 'POST nodes/workstation/unload', body: {} });
   });
 
   it('routing: another way, a pause, and back', async () => {
@@ -120,6 +121,32 @@ describe('live', () => {
     await page.getByRole('button', { name: 'Resume' }).click();
     await page.getByText(/Routing is paused until/).waitFor({ state: 'detached' });
     assert.deepEqual(mock.asked().map((one) => one.body), [{ mode: 'local' }, { mode: 'pause', for: '1h' }, { mode: 'auto' }]);
+  });
+
+  it('another name and address: only those are sent, and a dropped key is told', async () => {
+    await mock.mock({ node: { name: 'nas', has_key: true } });
+    const page = await open();
+    await page.getByRole('button', { name: 'More about nas' }).click();
+    await page.getByRole('menuitem', { name: 'Edit…' }).click();
+    await page.getByText('Ollama 0.14.2, 14').waitFor();
+    await page.getByLabel('Address').fill('cellar:11434');
+    await page.getByText('http://cellar:11434').waitFor();
+    await page.getByLabel('Name', { exact: true }).fill('cellar');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.locator('.toast', { hasText: 'cellar was saved without its API key' }).waitFor();
+    assert.deepEqual(mock.asked().find((one) => one.does === 'PATCH nodes/nas').body, { name: 'cellar', url: 'http://cellar:11434' });
+  });
+
+  it('what the file says fills the form, and is not sent back', async () => {
+    const page = await open();
+    await page.getByRole('button', { name: 'More about workstation' }).click();
+    await page.getByRole('menuitem', { name: 'Edit…' }).click();
+    await page.getByText('More', { exact: true }).click();
+    await page.waitForFunction(() => [...document.querySelectorAll('dialog input')].some((one) => one.value === '24GB'));
+    await page.getByLabel('Priority').fill('5');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    assert.deepEqual(mock.asked().find((one) => one.does === 'PATCH nodes/workstation').body, { priority: 5 });
   });
 
   it('the base URL is copied', async () => {

@@ -60,6 +60,8 @@ const LOOKS = [
   ['all eight states, dark', 'states', { theme: 'dark' }],
   ['empty', 'empty', {}],
   ['idle', 'idle', { theme: 'dark' }],
+  ['found on this computer', 'one', {}],
+  ['cloud', 'cloud', { theme: 'dark' }],
   ['paused', 'paused', {}],
   ['many', 'many', { width: 1280, height: 800 }],
   ['long names', 'long', {}],

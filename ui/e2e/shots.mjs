@@ -58,6 +58,7 @@ await shot('machine-remove', 'lively', {}, async (page) => {
 });
 await shot('overview-idle', 'idle');
 await shot('overview-one', 'one');
+await shot('overview-cloud', 'cloud');
 await shot('overview-many', 'many', { width: 1280, height: 800 });
 await shot('overview-long', 'long', { height: 760 });
 await shot('overview-long-720', 'long', { width: 720, height: 900 });

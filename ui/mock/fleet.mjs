@@ -8,7 +8,6 @@ const speaks = { openai: true, responses: false, anthropic: true, count_tokens: 
 /** A model as a node lists it; `more` overrides. */
 export const model = (name, size_gb, parameter_size, quantization, more = {}) => ({
   name,
-  aliases: [],
   digest: null,
   size_bytes: Math.round(size_gb * GB),
   context_tokens: 32768,
@@ -51,6 +50,8 @@ export const node = (name, state, more = {}) => ({
   waiting: 0,
   models: [],
   probe_ms: 3,
+  cloud: false,
+  can_load: true,
   ...more,
 });
 
@@ -114,6 +115,7 @@ const base = {
     demo: false,
     mode: 'auto',
     paused_until_ms: null,
+    found_only: false,
   },
   aliases: [{ name: 'coder', models: ['qwen3-coder:30b', 'llama3.2:3b@nas'] }],
   totals: { requests: 138, answered: 133, failed: 2, cancelled: 3, tokens_in: 311_402, tokens_out: 100_873 },
@@ -125,7 +127,8 @@ export const houses = {
   demo: () => ({ ...houses.lively(), gateway: { demo: true, base_url: 'http://127.0.0.1:11499' } }),
   empty: () => ({ nodes: [], requests: [], problems: [], totals: { requests: 0, answered: 0, failed: 0, cancelled: 0, tokens_in: 0, tokens_out: 0 } }),
   idle: () => ({ nodes: [nas(), workstation({ active: 0, models: workstationModels().map((one) => ({ ...one, loaded: false, vram_bytes: null, loaded_bytes: null, expires_at: null })) })], requests: [], problems: [] }),
-  one: () => ({ nodes: [nas()], requests: [], problems: [] }),
+  one: () => ({ nodes: [nas()], requests: [], problems: [], gateway: { found_only: true } }),
+  cloud: () => ({ nodes: [nas(), workstation(), node('openrouter', { state: 'up' }, { url: 'https://openrouter.ai/api/v1', engine: 'openai', version: null, cloud: true, can_load: false, models: [model('anthropic/claude-opus', 0, null, null, { size_bytes: null, loaded: null, remote: true })] })], requests: [], problems: [] }),
   paused: () => ({ ...houses.lively(), gateway: { mode: 'paused', paused_until_ms: Date.now() + 58 * MIN } }),
   states: () => ({
     nodes: [

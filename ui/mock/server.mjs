@@ -10,7 +10,8 @@ import { build, houses, live, node } from './fleet.mjs';
 
 const DIST = join(fileURLToPath(new URL('.', import.meta.url)), '../dist');
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
-export const POLICY = "default-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self' ipc: http://ipc.localhost http://127.0.0.1:* ws://127.0.0.1:*; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+/** The gateway's own policy for the pages. */
+const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /** Starts the mock; resolves to its address, a fresh way in, and the way to stop it. */
 export async function start({ port = 0, house = 'lively', moves = true } = {}) {
@@ -44,7 +45,7 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
     const does = `${request.method} ${path}`;
     if (path !== 'events' && path !== 'session') state.asked.push({ does, body });
     if (does === 'POST session') {
-      if (!state.once.delete(body?.once)) return no(401, 'once_spent', 'this code was used, or is older than a minute', 'run `lamplighter open` again');
+      if (!state.once.delete(body?.once)) return no(404, 'code_spent', 'this code was used, or is older than a minute', 'run `lamplighter open` again');
       return send(200, { token: state.token });
     }
     if (request.headers.authorization !== `Bearer ${state.token}`) return no(401, 'unauthorized', 'the key is wrong');
@@ -74,12 +75,17 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
       return snapshot.requests.length < before ? done() : no(404, 'no_such_request', 'this request has ended');
     }
     if (method === 'POST' && (verb === 'load' || verb === 'unload')) {
+      const empty = { loaded: false, loaded_bytes: null, vram_bytes: null, expires_at: null };
+      if (verb === 'unload' && body.model === undefined) {
+        for (const one of which.models) if (one.loaded) Object.assign(one, empty);
+        return done();
+      }
       const one = which.models.find((model) => model.name === body.model);
       if (!one) return no(404, 'no_such_model', `${name} has no ${body.model}`, 'look at its list of models');
       if (verb === 'load' && one.size_bytes > 20e9) return no(409, 'no_room', `${body.model} does not fit on ${name}`, 'unload something first');
       const size = Math.round(one.size_bytes * 1.07);
-      Object.assign(one, verb === 'load' ? { loaded: true, loaded_bytes: size, vram_bytes: size, expires_at: new Date(Date.now() + 300_000).toISOString() } : { loaded: false, loaded_bytes: null, vram_bytes: null, expires_at: null });
-      return done(202);
+      Object.assign(one, verb === 'load' ? { loaded: true, loaded_bytes: size, vram_bytes: size, expires_at: new Date(Date.now() + 300_000).toISOString() } : empty);
+      return done();
     }
     if (method === 'PUT' && kind === 'route') {
       const pause = body.mode === 'pause';
@@ -91,14 +97,20 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
       const full = /^https?:/.test(body.url) ? body.url : `http://${body.url}${/:\d+$/.test(body.url) ? '' : ':11434'}`;
       return setTimeout(() => send(200, { url: full, engine: 'ollama', version: '0.14.2', models: 14 }), 150);
     }
+    if (method === 'GET' && kind === 'config') {
+      const nodes = snapshot.nodes.map((one) => ({ name: one.name, url: one.url, gpu: one.gpu, vram_bytes: one.vram_bytes, priority: one.priority, max_concurrent: null, has_key: one.has_key === true }));
+      return send(200, { path: snapshot.gateway.config_path, text: '', nodes, aliases: [] });
+    }
     if (method === 'POST' && kind === 'nodes') {
       if (snapshot.nodes.some((one) => one.name === body.name)) return no(409, 'name_taken', `${body.name} exists already`);
       snapshot.nodes.push(node(body.name, { state: 'unknown' }, { url: body.url, presence: body.presence, gpu: body.gpu ?? null, engine: null, version: null, since_ms: Date.now() }));
       return done(201);
     }
     if (method === 'PATCH' && kind === 'nodes') {
-      for (const key of ['url', 'presence', 'gpu', 'priority']) if (key in body) which[key] = body[key];
-      return done();
+      const key_dropped = 'url' in body && which.has_key === true;
+      for (const key of ['name', 'url', 'presence', 'gpu', 'priority']) if (key in body) which[key] = body[key];
+      send(200, { key_dropped });
+      return changed();
     }
     if (method === 'DELETE' && kind === 'nodes') {
       snapshot.nodes = snapshot.nodes.filter((one) => one !== which);

@@ -174,6 +174,15 @@ describe('calls', () => {
     await expect(api.removeNode('nas')).rejects.toMatchObject({ status: 0, code: 'unreachable' });
   });
 
+  it('a load that takes long holds up nothing else', async () => {
+    const never = (): Promise<Response> => new Promise(() => undefined);
+    answers['nodes/a/load'] = [never(), never(), never()];
+    answers['route'] = [new Response(null, { status: 204 })];
+    for (let n = 0; n < 3; n += 1) void api.loadModel('a', 'x');
+    await api.setRoute({ mode: 'auto' });
+    expect(asked.map(({ path }) => path).sort()).toEqual(['nodes/a/load', 'nodes/a/load', 'route']);
+  });
+
   it('take three places at most', async () => {
     const open: ((response: Response) => void)[] = [];
     const slow = (): Promise<Response> => new Promise((go) => open.push(go));

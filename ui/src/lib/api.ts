@@ -45,18 +45,23 @@ export type NewNode = {
   max_concurrent?: number | null;
 };
 
+/** A node as the file has it: what was left out is null. */
+export type WrittenNode = { name: string; url: string; gpu: string | null; vram_bytes: number | null; priority: number | null; max_concurrent: number | null; has_key: boolean };
+
 /** What answered at an address. */
 export type Identity = { url: string; engine: Engine; version: string | null; models: number };
 
 const TOKEN_KEY = 'lamplighter.token';
 /** A short call that has no answer after this long has failed. */
 const CALL_LIMIT_MS = 15_000;
+/** Loading a model is answered when it is there; the engine may read it from a slow disk. */
+const LOAD_LIMIT_MS = 600_000;
 /** The head of the event stream comes at once, or something is wrong. */
 const HEAD_LIMIT_MS = 5_000;
 /** Heartbeats come every 10 s: two missed ones and a bit. */
 const SILENCE_LIMIT_MS = 25_000;
-/** WebKit opens six connections per host for all windows together: the stream, and at most three calls beside it. */
-const PLACES = 3;
+/** WebKit opens six connections per host for all windows together: the stream, three short calls, and two that take long. */
+const PLACES = { short: 3, long: 2 };
 
 // ── the way in ────────────────────────────────────────────────────────────────
 
@@ -162,30 +167,35 @@ export async function* snapshots(signal: AbortSignal): AsyncGenerator<Snapshot> 
 // ── the calls ─────────────────────────────────────────────────────────────────
 
 export const cancelRequest = (id: string): Promise<void> => call('DELETE', `requests/${encodeURIComponent(id)}`);
-export const loadModel = (node: string, model: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/load`, { model });
-export const unloadModel = (node: string, model: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/unload`, { model });
+/** Done when the model is in memory. */
+export const loadModel = (node: string, model: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/load`, { model }, 'long');
+/** Takes one model out of memory, or all of them. */
+export const unloadModel = (node: string, model?: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/unload`, model === undefined ? {} : { model }, 'long');
 export const setRoute = (order: RouteOrder): Promise<void> => call('PUT', 'route', order);
 export const addNode = (node: NewNode): Promise<void> => call('POST', 'nodes', node);
-export const changeNode = (name: string, change: Partial<NewNode>): Promise<void> => call('PATCH', `nodes/${encodeURIComponent(name)}`, change);
+/** Changes a node; its API key is dropped when its address changes, because it was given for the old one. */
+export const changeNode = (name: string, change: Partial<NewNode>): Promise<{ key_dropped: boolean }> => ask('PATCH', `nodes/${encodeURIComponent(name)}`, change);
+/** The nodes as the file has them. */
+export const writtenNodes = async (): Promise<WrittenNode[]> => (await ask<{ nodes: WrittenNode[] }>('GET', 'config')).nodes;
 export const removeNode = (name: string): Promise<void> => call('DELETE', `nodes/${encodeURIComponent(name)}`);
-export const identify = (address: string, signal: AbortSignal): Promise<Identity> => ask<Identity>('POST', 'identify', { url: address }, signal);
+export const identify = (address: string, signal: AbortSignal): Promise<Identity> => ask('POST', 'identify', { url: address }, signal);
 
-async function call(method: string, path: string, body?: object): Promise<void> {
-  await take(async () => {
-    const response = await send(method, path, body);
+async function call(method: string, path: string, body?: object, kind: keyof typeof PLACES = 'short'): Promise<void> {
+  await take(kind, async () => {
+    const response = await send(method, path, body, kind === 'long' ? LOAD_LIMIT_MS : CALL_LIMIT_MS);
     await response.body?.cancel();
   });
 }
 
-async function ask<T>(method: string, path: string, body: object, signal: AbortSignal): Promise<T> {
-  return take(async () => json<T>(await send(method, path, body, signal)));
+async function ask<T>(method: string, path: string, body?: object, signal?: AbortSignal): Promise<T> {
+  return take('short', async () => json<T>(await send(method, path, body, CALL_LIMIT_MS, signal)));
 }
 
-async function send(method: string, path: string, body?: object, signal?: AbortSignal): Promise<Response> {
+async function send(method: string, path: string, body: object | undefined, limit_ms: number, signal?: AbortSignal): Promise<Response> {
   const { url, token } = known ?? (await connect());
   const headers = body === undefined ? authorized(token) : { ...authorized(token), 'content-type': 'application/json' };
   const init: RequestInit = body === undefined ? { method, headers } : { method, headers, body: JSON.stringify(body) };
-  const limit = AbortSignal.timeout(CALL_LIMIT_MS);
+  const limit = AbortSignal.timeout(limit_ms);
   return answer(`${url}/control/v1/${path}`, { ...init, signal: signal ? AbortSignal.any([signal, limit]) : limit });
 }
 
@@ -218,18 +228,18 @@ async function refusal(response: Response): Promise<Refusal> {
 
 // ── places ────────────────────────────────────────────────────────────────────
 
-let free = PLACES;
-const queue: (() => void)[] = [];
+const free = { ...PLACES };
+const queues: Record<keyof typeof PLACES, (() => void)[]> = { short: [], long: [] };
 
-/** Runs a call when one of the places is free; in order of arrival. */
-async function take<T>(work: () => Promise<T>): Promise<T> {
-  if (free === 0) await new Promise<void>((go) => queue.push(go));
-  else free -= 1;
+/** Runs a call when one of the places of its kind is free; in order of arrival. */
+async function take<T>(kind: keyof typeof PLACES, work: () => Promise<T>): Promise<T> {
+  if (free[kind] === 0) await new Promise<void>((go) => queues[kind].push(go));
+  else free[kind] -= 1;
   try {
     return await work();
   } finally {
-    const next = queue.shift();
+    const next = queues[kind].shift();
     if (next) next();
-    else free += 1;
+    else free[kind] += 1;
   }
 }

@@ -1,6 +1,6 @@
 // From data to glyphs and words: every state, loaded models, requests, the line and the lamp of the house.
 import { describe, expect, it } from 'vitest';
-import { houseLamp, houseLine, isNodeName, loadedNote, memoryInUse, nodeFace, nodeMeta, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps } from './faces';
+import { houseLamp, houseLine, isNodeName, loadedNote, memoryInUse, nodeFace, nodeMeta, otherName, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps } from './faces';
 import { house, model, node, NOON, request } from './fixture';
 import type { Gateway } from './types/Gateway';
 
@@ -29,6 +29,12 @@ describe('a node', () => {
     expect(face.more).toMatch(/^since \d\d:\d\d$/);
   });
 
+  it('leads out of the house visibly', () => {
+    const face = nodeFace(node({ state: 'up' }, { cloud: true, models: [model({ loaded: true })] }), NOON);
+    expect([face.glyph, face.word, face.lamp, face.lit]).toEqual(['cloud', 'cloud', 'cloud', false]);
+    expect(nodeFace(node({ state: 'down' }, { cloud: true }), NOON).glyph).toBe('problem');
+  });
+
   it('is lit only with a model in memory, and tells what runs and waits', () => {
     const warm = node({ state: 'up' }, { models: [model({ loaded: true })], active: 2, waiting: 1 });
     const face = nodeFace(warm, NOON);
@@ -46,6 +52,8 @@ describe('a node', () => {
     expect(plain(memoryInUse(node({ state: 'up' }, { models })))).toBe('89 % of 24 GB');
     expect(plain(memoryInUse(node({ state: 'up' }, { models, vram_bytes: 22_978_000_000 })))).toBe('23 GB in use');
     expect(memoryInUse(node())).toBe('');
+    const all = [model({ loaded: true, vram_bytes: 2 ** 31, loaded_bytes: 2 ** 31 })];
+    expect(plain(memoryInUse(node({ state: 'up' }, { models: all, vram_bytes: 2 ** 31 })))).toBe('2.1 GB in use');
   });
 
   it('has the steps of its wake', () => {
@@ -96,6 +104,16 @@ describe('a request', () => {
     expect(tokensPerSecond({ ...streaming, stream: false }, NOON)).toBeNull();
   });
 
+  it('names the model on its node only when that says more', () => {
+    const other = (model: string, node_model: string | null, node: string | null = 'nas'): string | null => otherName(request({ model, node_model, node }));
+    expect(other('coder', 'qwen3-coder:30b')).toBe('qwen3-coder:30b');
+    expect(other('llama3.2:3b@nas', 'llama3.2:3b')).toBeNull();
+    expect(other('llama3', 'llama3:latest')).toBeNull();
+    expect(other('llama3@nas', 'llama3:latest')).toBeNull();
+    expect(other('hf.co/a@b/c', 'hf.co/a')).toBe('hf.co/a');
+    expect(other('x', null)).toBeNull();
+  });
+
   it('splits its time into waiting and streaming', () => {
     const face = requestFace(request({ first_byte_ms: NOON - 3_000 }), [], NOON, NOON);
     expect([face.waited_ms, face.streamed_ms, face.clock]).toEqual([5_000, 3_000, '0:08']);
@@ -114,7 +132,7 @@ describe('the house', () => {
   it('has one lamp, the most pressing first', () => {
     const cpu = node({ state: 'up' }, { gpu: null, vram_bytes: null });
     const notice = [{ code: 'x', level: 'notice' as const, message: 'm', hint: null, node: null }];
-    const paused = { ...house().gateway, mode: 'paused' } as Gateway;
+    const paused: Gateway = { ...house().gateway, mode: 'paused' };
     expect(houseLamp(house())).toBe('dark');
     expect(houseLamp(house({ nodes: [cpu], problems: notice }))).toBe('low');
     expect(houseLamp(house({ nodes: [node()] }))).toBe('lit');
@@ -127,8 +145,8 @@ describe('the house', () => {
   it('routes by itself unless the gateway says otherwise', () => {
     const { gateway } = house();
     expect(routing(gateway)).toEqual({ mode: 'auto', until_ms: null });
-    expect(routing({ ...gateway, mode: 'paused', paused_until_ms: NOON } as Gateway)).toEqual({ mode: 'paused', until_ms: NOON });
-    expect(routing({ ...gateway, mode: 'local', paused_until_ms: NOON } as Gateway).until_ms).toBeNull();
+    expect(routing({ ...gateway, mode: 'paused', paused_until_ms: NOON })).toEqual({ mode: 'paused', until_ms: NOON });
+    expect(routing({ ...gateway, mode: 'local', paused_until_ms: NOON }).until_ms).toBeNull();
   });
 });
 

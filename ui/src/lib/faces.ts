@@ -1,20 +1,18 @@
 // What the data looks like: pure functions from the snapshot to glyphs and words. Times in milliseconds by the gateway's clock.
 import { age, isTyped, memory, parseTime, rate, since, size, until, watch } from './format';
 import type { Gateway } from './types/Gateway';
+import type { Mode } from './types/Mode';
 import type { Model } from './types/Model';
 import type { Node } from './types/Node';
 import type { Request } from './types/Request';
 import type { Snapshot } from './types/Snapshot';
 import type { Stage } from './types/Stage';
-import { engineTitle, loadingWord, stageWord, stateWord, words, type RouteMode } from './words';
+import { cloudWord, engineTitle, loadingWord, stageWord, stateWord, words } from './words';
 
 /** The glyphs of the design: six shapes for the eight states of the gateway. */
 export type Glyph = 'up' | 'asleep' | 'waking' | 'away' | 'problem' | 'cloud';
 /** The lanterns of the design. */
-export type LampShape = 'dark' | 'low' | 'lit' | 'busy' | 'waking' | 'paused' | 'asleep' | 'away' | 'problem';
-
-/** Routing as the gateway tells it; an older gateway tells nothing. */
-type Routed = Gateway & { mode?: RouteMode; paused_until_ms?: number | null };
+export type LampShape = 'dark' | 'low' | 'lit' | 'busy' | 'waking' | 'paused' | 'asleep' | 'away' | 'problem' | 'cloud';
 
 /** Glyph, word and lamp of a node. `more` is the detail after the word. */
 export type NodeFace = { glyph: Glyph; word: string; more: string; lamp: LampShape; lit: boolean };
@@ -41,6 +39,7 @@ export function nodeFace(node: Node, now_ms: number): NodeFace {
       return face;
     case 'up': {
       const busy = node.active > 0 ? words.node.active(node.active) : age(lasted);
+      if (node.cloud) return { ...face, glyph: 'cloud', word: cloudWord, more: node.active > 0 ? words.node.active(node.active) : '', lamp: 'cloud', lit: false };
       const more = node.waiting > 0 ? `${busy}, ${words.node.waiting(node.waiting)}` : busy;
       return { ...face, more, lamp: lit ? 'lit' : 'low' };
     }
@@ -103,7 +102,7 @@ export function memoryInUse(node: Node): string {
   const used = video > 0 ? video : models.reduce((sum, model) => sum + (model.loaded_bytes ?? 0), 0);
   if (used === 0) return '';
   // The snapshot's amount may be the most that was ever seen in use: that is no capacity, so it is not shown as one.
-  if (video > 0 && node.vram_bytes !== null && isTyped(node.vram_bytes)) {
+  if (video > 0 && node.vram_bytes !== null && used < node.vram_bytes && isTyped(node.vram_bytes)) {
     return words.node.memoryOf(Math.round((100 * used) / node.vram_bytes), memory(node.vram_bytes));
   }
   return words.node.memory(size(used));
@@ -130,9 +129,8 @@ export function wakeSteps(node: Node): { stage: Stage; word: string; at: 'done' 
 }
 
 /** Routing as it is now. `until_ms` only when a pause ends by itself. */
-export function routing(gateway: Gateway): { mode: RouteMode; until_ms: number | null } {
-  const { mode, paused_until_ms } = gateway as Routed;
-  return { mode: mode ?? 'auto', until_ms: mode === 'paused' ? (paused_until_ms ?? null) : null };
+export function routing(gateway: Gateway): { mode: Mode; until_ms: number | null } {
+  return { mode: gateway.mode, until_ms: gateway.mode === 'paused' ? gateway.paused_until_ms : null };
 }
 
 /** The one line beside the title: `2 of 3 machines up, 1 waking, 1 to look at`. */
@@ -146,7 +144,7 @@ export function houseLine(snapshot: Snapshot): string {
 }
 
 /** The lamp of the whole house, as the tray shows it: the first that holds wins. */
-export function houseLamp(snapshot: Snapshot): Exclude<LampShape, 'asleep' | 'away' | 'problem'> | 'alert' {
+export function houseLamp(snapshot: Snapshot): Exclude<LampShape, 'asleep' | 'away' | 'problem' | 'cloud'> | 'alert' {
   if (snapshot.problems.some((problem) => problem.level === 'problem')) return 'alert';
   if (routing(snapshot.gateway).mode === 'paused') return 'paused';
   if (snapshot.nodes.some((node) => node.state === 'waking')) return 'waking';
@@ -161,6 +159,14 @@ export function tokensPerSecond(request: Request, at_ms: number): number | null 
   if (!request.stream || request.first_byte_ms === null || request.events < 3) return null;
   const seconds = (at_ms - request.first_byte_ms) / 1000;
   return seconds >= 0.5 ? (request.events - 1) / seconds : null;
+}
+
+/** The model's name on its node, where that says more than the name that was asked for. */
+export function otherName(request: Request): string | null {
+  const bare = (name: string): string => name.replace(/:latest$/, '');
+  const { model, node_model, node } = request;
+  if (node_model === null || bare(model) === bare(node_model)) return null;
+  return node !== null && model.endsWith(`@${node}`) && bare(model.slice(0, -node.length - 1)) === bare(node_model) ? null : node_model;
 }
 
 /** What a live request says: its words, and how long it waited and streamed. */

@@ -1,5 +1,6 @@
 // Every word that people read in the window, in one place. Short, plain, sentence case; errors in lower case without a full stop.
 import type { Engine } from './types/Engine';
+import type { Mode } from './types/Mode';
 import type { Operation } from './types/Operation';
 import type { Presence } from './types/Presence';
 import type { Stage } from './types/Stage';
@@ -28,6 +29,9 @@ export const stateWord: Record<State['state'], string> = {
   down: 'down',
 };
 
+/** A machine that leads out of the house, while it answers. */
+export const cloudWord = 'cloud';
+
 /** A waking node whose engine is up already. */
 export const loadingWord = 'loading';
 
@@ -44,9 +48,7 @@ export const presence: Record<Presence, { title: string; effect: string }> = {
   'comes-and-goes': { title: 'Comes and goes', effect: 'A laptop: gone without alarm.' },
 };
 
-export type RouteMode = 'auto' | 'local' | 'no-wake' | 'paused';
-
-export const route: Record<RouteMode, { title: string; effect: string }> = {
+export const route: Record<Mode, { title: string; effect: string }> = {
   auto: { title: 'Automatic', effect: 'Every machine takes part' },
   local: { title: 'Local only', effect: 'Nothing leaves the house' },
   'no-wake': { title: 'Never wake', effect: 'Only machines that are up' },
@@ -138,6 +140,9 @@ export const words = {
     unloadModel: (model: string) => `Unload ${model}`,
     loading: (model: string, node: string) => `Loading ${model} on ${node}`,
     unloading: (model: string, node: string) => `Unloading ${model} from ${node}`,
+    loadedNow: (model: string, node: string) => `${model} is loaded on ${node}`,
+    loadingNow: 'Loading…',
+    unloadingNow: 'Unloading…',
     freeing: (node: string) => `Unloading everything from ${node}`,
     nothingLoaded: (node: string) => `nothing is loaded on ${node}`,
     more: (name: string) => `More about ${name}`,
@@ -219,6 +224,7 @@ export const words = {
     config: 'or write it into',
     copyPath: 'Copy the path',
     tile: 'Add a machine…',
+    foundOnly: 'Found on this computer, and not written down yet. The first change writes it to',
   },
 
   machine: {
@@ -257,6 +263,8 @@ export const words = {
     removeNo: 'Keep it',
     added: (name: string) => `${name} was added`,
     saved: (name: string) => `${name} was saved`,
+    keyDropped: (name: string) => `${name} was saved without its API key`,
+    keyDroppedHint: 'the key belonged to the old address: write it into the file if the new one needs it',
     removed: (name: string) => `${name} was removed`,
   },
 
