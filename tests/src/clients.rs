@@ -62,9 +62,9 @@ pub struct Call {
     /// The classes that would have caught it, the most special one first.
     #[serde(default)]
     pub kinds: Vec<String>,
-    /// The status that the error carries.
+    /// The status that the error carries; Ollama's client says -1 when it has none.
     #[serde(default)]
-    pub status: Option<u16>,
+    pub status: Option<i32>,
     /// Our headers on the answer, in lower case.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
