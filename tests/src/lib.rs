@@ -9,4 +9,5 @@ pub mod house;
 pub mod llama;
 pub mod peers;
 pub mod process;
+pub mod rules;
 pub mod socket;

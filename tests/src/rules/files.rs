@@ -1,0 +1,76 @@
+//! The files of the project, without what is built or fetched.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Folders that hold nothing of ours: built, fetched or git's own.
+const NOT_OURS: [&str; 6] = ["target", "node_modules", "dist", ".git", "gen", "__pycache__"];
+
+/// The text files of the project.
+#[derive(Debug)]
+pub(super) struct Tree {
+    files: Vec<File>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct File {
+    /// From the root, with `/`.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl Tree {
+    /// Reads every file under `root` that is text.
+    ///
+    /// # Panics
+    /// When one cannot be read.
+    pub(super) fn read(root: &Path) -> Self {
+        let mut files = Vec::new();
+        for path in all(root) {
+            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            if let Ok(text) = String::from_utf8(bytes) {
+                files.push(File { path: relative(root, &path), text });
+            }
+        }
+        Self { files }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &File> {
+        self.files.iter()
+    }
+
+    /// Files under `folder` whose names end so.
+    pub(super) fn under(&self, folder: &str, ending: &str) -> impl Iterator<Item = &File> {
+        self.files.iter().filter(move |file| file.path.starts_with(folder) && file.path.ends_with(ending))
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<&File> {
+        self.files.iter().find(|file| file.path == path)
+    }
+}
+
+fn all(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for entry in entries {
+        let entry = entry.expect("a folder's entry");
+        let kind = entry.file_type().expect("a kind of file");
+        let name = entry.file_name();
+        if kind.is_dir() && !NOT_OURS.iter().any(|other| name == *other) {
+            found.extend(all(&entry.path()));
+        } else if kind.is_file() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+fn relative(root: &Path, path: &Path) -> String {
+    let parts = path.strip_prefix(root).expect("under the root").components();
+    parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+}
