@@ -79,6 +79,10 @@ presence = "comes-and-goes"
 [[alias]]
 name = "coder"
 models = ["qwen3-coder:30b", "llama3.2:3b"]
+
+[[alias]]
+name = "notes"            # the laptop when it is there, else the NAS
+models = ["gemma3-4b", "llama3.2:3b@nas"]
 "#,
             self.workstation.url(),
             self.nas.url(),
@@ -105,9 +109,9 @@ models = ["qwen3-coder:30b", "llama3.2:3b"]
 /// An always-on NAS with a small CPU: 9 tokens a second.
 fn nas() -> Profile {
     machine(Profile::ollama("nas"), 9.0, 5, 900)
-        .model(SimModel::new("llama3.2:3b").size(2 * GB).loaded(true))
-        .model(SimModel::new("qwen2.5:1.5b").size(GB))
-        .model(SimModel::new("bge-m3:latest").size(GB).capabilities(["embedding"]))
+        .model(model("llama3.2:3b", 2.0, "3.2B").loaded(true))
+        .model(model("qwen2.5:1.5b", 1.0, "1.5B"))
+        .model(model("bge-m3:latest", 1.2, "567M").capabilities(["embedding"]))
 }
 
 /// A workstation with an RTX 4090: 93 tokens a second, four models of which one is loaded.
@@ -115,15 +119,20 @@ fn workstation() -> Profile {
     machine(Profile::ollama("workstation"), 93.0, 30, 350)
         .vram(24 * GB)
         .load_ms(4_000)
-        .model(SimModel::new("qwen3-coder:30b").size(18 * GB).loaded(true))
-        .model(SimModel::new("gpt-oss:20b").size(13 * GB))
-        .model(SimModel::new("llama3.2:3b").size(2 * GB))
-        .model(SimModel::new("gemma3:27b").size(17 * GB))
+        .model(model("qwen3-coder:30b", 18.6, "30.5B").loaded(true))
+        .model(model("gpt-oss:20b", 13.8, "20.9B"))
+        .model(model("llama3.2:3b", 2.0, "3.2B"))
+        .model(model("gemma3:27b", 17.4, "27.4B"))
 }
 
 /// A laptop with llama.cpp that comes and goes.
 fn laptop() -> Profile {
-    machine(Profile::llamacpp("laptop"), 24.0, 10, 500).model(SimModel::new("gemma3-4b").size(3 * GB))
+    machine(Profile::llamacpp("laptop"), 24.0, 10, 500).model(model("gemma3-4b", 3.3, "4.3B"))
+}
+
+fn model(name: &str, size_gb: f64, parameters: &str) -> SimModel {
+    let model = SimModel::new(name).size((size_gb * GB as f64) as u64);
+    SimModel { parameter_size: parameters.into(), ..model }
 }
 
 /// Its answers say what they are, as often as it takes to be watched.
