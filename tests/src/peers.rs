@@ -72,7 +72,7 @@ impl Wire {
             if text.contains(needle) {
                 return text.into_owned();
             }
-            let mut piece = [0; 16 << 10];
+            let mut piece = vec![0; 16 << 10];
             match timeout(PATIENCE, self.stream.read(&mut piece)).await {
                 Ok(Ok(read @ 1..)) => self.got.extend_from_slice(&piece[..read]),
                 ended => panic!("{needle:?} did not come ({ended:?}): {text}"),

@@ -44,7 +44,7 @@ pub async fn talk(authority: &str, bytes: &[u8], patience: Duration) -> Talk {
     let deadline = tokio::time::Instant::now() + patience;
     // Who refuses a long head may close before all of it is there.
     let _ = timeout_at(deadline, stream.write_all(bytes)).await;
-    let (mut read, mut part, mut closed) = (Vec::new(), [0; 16 << 10], false);
+    let (mut read, mut part, mut closed) = (Vec::new(), vec![0; 16 << 10], false);
     while let Ok(got) = timeout_at(deadline, stream.read(&mut part)).await {
         match got {
             Ok(0) | Err(_) => {
