@@ -27,7 +27,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Snapshots are at least this far apart.
@@ -177,14 +180,15 @@ impl Control {
         receiver
     }
 
-    /// The same as a stream.
+    /// The same as a stream, whose items are [`APART`] also when somebody else begins to look meanwhile.
     pub fn snapshots(&self) -> impl Stream<Item = Arc<Snapshot>> + Send + 'static + use<> {
         let mut receiver = self.watch();
         receiver.mark_changed();
-        futures::stream::unfold(receiver, |mut receiver| async move {
+        futures::stream::unfold((receiver, Instant::now()), |(mut receiver, not_before)| async move {
+            tokio::time::sleep_until(not_before).await;
             receiver.changed().await.ok()?;
             let snapshot = receiver.borrow_and_update().clone();
-            Some((snapshot, receiver))
+            Some((snapshot, (receiver, Instant::now() + APART)))
         })
     }
 
