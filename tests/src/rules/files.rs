@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Folders that hold nothing of ours: built, fetched or git's own.
@@ -30,8 +32,13 @@ impl Tree {
     /// When one cannot be read.
     pub(super) fn read(root: &Path) -> Self {
         let mut files = Vec::new();
-        for path in all(root) {
-            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for path in known_to_git(root).unwrap_or_else(|| all(root)) {
+            let bytes = match fs::read(&path) {
+                Ok(bytes) => bytes,
+                // Deleted and not committed yet, or a test's own that has just gone.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => panic!("{}: {error}", path.display()),
+            };
             if let Ok(text) = String::from_utf8(bytes) {
                 files.push(File { path: relative(root, &path), text });
             }
@@ -51,6 +58,18 @@ impl Tree {
     pub(super) fn get(&self, path: &str) -> Option<&File> {
         self.files.iter().find(|file| file.path == path)
     }
+}
+
+/// What git tracks or would track. `None` where there is no repository, as in a copy.
+fn known_to_git(root: &Path) -> Option<Vec<PathBuf>> {
+    if !root.join(".git").exists() {
+        return None;
+    }
+    let mut list = Command::new("git");
+    list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
+    let listed = list.output().ok().filter(|listed| listed.status.success())?;
+    let names = String::from_utf8(listed.stdout).ok()?;
+    Some(names.split_terminator('\0').map(|name| root.join(name)).filter(|path| !path.is_symlink()).collect())
 }
 
 fn all(folder: &Path) -> Vec<PathBuf> {

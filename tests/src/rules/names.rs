@@ -65,7 +65,7 @@ pub(super) fn below(tokens: &[Token<'_>], crate_name: &str) -> Vec<Named> {
 pub(super) fn heads<'a>(tokens: &[Token<'a>]) -> Vec<(usize, &'a str)> {
     let begins = |at: usize| is_head(tokens, at) || at > 0 && tokens[at - 1].text == "use";
     (0..tokens.len())
-        .filter(|&at| is_word(tokens[at].text) && begins(at))
+        .filter(|&at| is_word(tokens[at].text) && !KEYWORDS.contains(&tokens[at].text) && begins(at))
         .map(|at| (tokens[at].line, tokens[at].text))
         .collect()
 }
