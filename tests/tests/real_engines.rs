@@ -54,7 +54,8 @@ fn listed(report: &Report) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_of_the_official_clients_is_answered_by_the_node_that_has_the_model() {
     let test = "each_request_of_the_official_clients_is_answered_by_the_node_that_has_the_model";
-    let (Some(llama), Some(python)) = (Llama::or_skip(test), Python::or_skip(test)) else { return };
+    let Some(llama) = Llama::or_skip(test) else { return };
+    let Some(python) = Python::or_skip(test) else { return };
     let (desk, attic) =
         tokio::join!(llama.one("desk", "tiny-lamp", &[]), llama.one("attic", "tiny-moon", &[]));
     let gateway = over(&[&desk, &attic], "").await;
@@ -99,7 +100,8 @@ async fn each_request_of_the_official_clients_is_answered_by_the_node_that_has_t
 #[tokio::test(flavor = "multi_thread")]
 async fn embeddings_go_to_the_server_that_was_started_for_them() {
     let test = "embeddings_go_to_the_server_that_was_started_for_them";
-    let (Some(llama), Some(python)) = (Llama::or_skip(test), Python::or_skip(test)) else { return };
+    let Some(llama) = Llama::or_skip(test) else { return };
+    let Some(python) = Python::or_skip(test) else { return };
     let embeds = &["--embeddings", "--pooling", "mean", "-ub", "512"];
     let (shelf, attic) =
         tokio::join!(llama.one("shelf", "tiny-lamp", embeds), llama.one("attic", "tiny-moon", &[]));
@@ -126,7 +128,8 @@ async fn embeddings_go_to_the_server_that_was_started_for_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_loads_what_a_request_names_and_the_list_shows_it() {
     let test = "a_router_loads_what_a_request_names_and_the_list_shows_it";
-    let (Some(llama), Some(python)) = (Llama::or_skip(test), Python::or_skip(test)) else { return };
+    let Some(llama) = Llama::or_skip(test) else { return };
+    let Some(python) = Python::or_skip(test) else { return };
     let closet = llama.router("closet").await;
     let gateway = over(&[&closet], "").await;
 
@@ -246,7 +249,8 @@ async fn until_streaming(gateway: &Gateway, node: &str, events: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_in_the_middle_of_its_answer_makes_the_client_raise() {
     let test = "a_server_killed_in_the_middle_of_its_answer_makes_the_client_raise";
-    let (Some(llama), Some(python)) = (Llama::or_skip(test), Python::or_skip(test)) else { return };
+    let Some(llama) = Llama::or_skip(test) else { return };
+    let Some(python) = Python::or_skip(test) else { return };
     let cases = [
         (Library::Openai, "chat_stream", "APIError"),
         (Library::Openai, "completion_stream", "APIError"),
@@ -272,7 +276,8 @@ async fn a_server_killed_in_the_middle_of_its_answer_makes_the_client_raise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_frees_the_server() {
     let test = "a_client_that_hangs_up_frees_the_server";
-    let (Some(llama), Some(python)) = (Llama::or_skip(test), Python::or_skip(test)) else { return };
+    let Some(llama) = Llama::or_skip(test) else { return };
+    let Some(python) = Python::or_skip(test) else { return };
     let noise = llama.one("noise", "tiny-random", LONG).await;
     let gateway = over(&[&noise], "").await;
 
