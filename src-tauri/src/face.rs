@@ -11,6 +11,8 @@ use std::{
 
 /// How long a row says `Copied`.
 const COPIED: Duration = Duration::from_secs(2);
+/// How long the summary says that something could not be done.
+const FAILED: Duration = Duration::from_secs(10);
 /// The lamp stays busy until nothing has run for this long: it must not flicker between short requests.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -22,6 +24,8 @@ pub enum Showing {
     Starting,
     /// The gateway did not start, in its own words.
     Failed(String),
+    /// The gateway that ran at this address, in another process, does not answer.
+    Gone(String),
     /// The gateway runs.
     House(Arc<Snapshot>),
 }
@@ -31,8 +35,12 @@ pub enum Showing {
 pub struct Face {
     /// What there is to show.
     pub showing: Showing,
-    /// When the base URL was last copied.
-    pub copied_at: Option<Instant>,
+    /// What was last copied, and when.
+    pub copied: Option<(String, Instant)>,
+    /// What is being done, the latest last.
+    pub doing: Vec<String>,
+    /// Why something could not be done, and when.
+    pub failed: Option<(String, Instant)>,
     /// On the way out.
     pub ending: bool,
     busy: Busy,
@@ -49,19 +57,30 @@ enum Busy {
 impl Face {
     /// The tray as it should look, and when it will look different with no news at all.
     pub fn wanted(&mut self, clock: Clock, now: Instant) -> (Tray, Option<Instant>) {
-        let snapshot = match &self.showing {
-            Showing::Starting => return (Tray::starting(), None),
-            Showing::Failed(why) => return (Tray::not_started(why), None),
-            Showing::House(snapshot) if self.ending => return (Tray::ending(snapshot.requests.len()), None),
-            Showing::House(snapshot) => snapshot,
+        let (mut tray, busy_until) = match &self.showing {
+            Showing::Starting => (Tray::starting(), None),
+            Showing::Failed(why) => (Tray::not_started(why), None),
+            Showing::Gone(url) => (Tray::not_connected(url), None),
+            Showing::House(snapshot) if self.ending => (Tray::ending(snapshot.requests.len()), None),
+            Showing::House(snapshot) => {
+                let mut tray = view::tray(snapshot, clock);
+                let until = self.busy.hold(&mut tray.lamp, now);
+                (tray, until)
+            }
         };
-        let mut tray = view::tray(snapshot, clock);
-        let copied_until = self.copied_at.map(|at| at + COPIED).filter(|until| now < *until);
-        if copied_until.is_some() {
-            tray.say_copied(&snapshot.gateway.base_url);
+        let copied = self.copied.as_ref().filter(|(_, at)| now < *at + COPIED);
+        if let Some((what, _)) = copied {
+            tray.say_copied(what);
         }
-        let busy_until = self.busy.hold(&mut tray.lamp, now);
-        (tray, copied_until.into_iter().chain(busy_until).min())
+        let failed = self.failed.as_ref().filter(|(_, at)| now < *at + FAILED);
+        if let Some((why, _)) = failed {
+            tray.say(why);
+            tray.lamp = Lamp::Alert;
+        } else if let Some(what) = self.doing.last() {
+            tray.say(what);
+        }
+        let until = [copied.map(|(_, at)| *at + COPIED), failed.map(|(_, at)| *at + FAILED), busy_until];
+        (tray, until.into_iter().flatten().min())
     }
 }
 
@@ -110,12 +129,29 @@ mod tests {
     #[test]
     fn copied_is_said_for_two_seconds() {
         let (mut face, t) = (face(), Instant::now());
-        face.copied_at = Some(t);
+        face.copied = Some(("http://127.0.0.1:11400".into(), t));
         let (tray, next) = face.wanted(CLOCK, t + Duration::from_millis(1_900));
         assert_eq!(first_rows(&tray)[1], "Copied http://127.0.0.1:11400");
         assert_eq!(next, Some(t + COPIED));
         let (tray, next) = face.wanted(CLOCK, t + COPIED);
         assert_eq!((first_rows(&tray)[1], next), ("127.0.0.1:11400", None));
+    }
+
+    #[test]
+    fn what_is_done_and_what_failed_stand_in_the_summary_for_a_while() {
+        let (mut face, t) = (face(), Instant::now());
+        face.doing = vec!["Loading a on nas…".into(), "Loading b on nas…".into()];
+        let (tray, next) = face.wanted(CLOCK, t);
+        assert_eq!((tray.summary.as_str(), tray.lamp, next), ("Loading b on nas…", Lamp::Dark, None));
+        face.doing.clear();
+        face.failed = Some(("a was not loaded on nas".into(), t));
+        let (tray, next) = face.wanted(CLOCK, t + FAILED - Duration::from_millis(1));
+        assert_eq!(
+            (tray.summary.as_str(), tray.lamp, next),
+            ("a was not loaded on nas", Lamp::Alert, Some(t + FAILED))
+        );
+        let (tray, next) = face.wanted(CLOCK, t + FAILED);
+        assert_eq!((tray.summary.as_str(), tray.lamp, next), ("No machines yet", Lamp::Dark, None));
     }
 
     #[test]
@@ -144,6 +180,8 @@ mod tests {
         assert_eq!(face.wanted(CLOCK, now).0, Tray::starting());
         face.showing = Showing::Failed("port 11400 is taken".into());
         assert_eq!(face.wanted(CLOCK, now).0.lamp, Lamp::Alert);
+        face.showing = Showing::Gone("http://127.0.0.1:11400".into());
+        assert_eq!(face.wanted(CLOCK, now).0, Tray::not_connected("http://127.0.0.1:11400"));
         let problem = Problem {
             code: "x".into(),
             level: Level::Problem,

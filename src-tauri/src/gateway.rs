@@ -1,58 +1,148 @@
-//! The gateway in this process, as far as the app needs it.
+//! The gateway, as far as the app needs it: in this process, or in another one that ran already.
 
-use clap::Parser;
-use lamplighter::{Handle, Lamplighter, Options, cli::Cli};
+use crate::{attach::Attached, control::Control, face::Showing};
+use lamplighter::{Handle, Lamplighter, Options, control_file::Whose, engines};
 use lamplighter_core::snapshot::Snapshot;
-use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, sync::Arc};
+use reqwest::Client;
+use serde_json::Value;
+use std::{io::Write, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+/// Longest that whoever holds our port may take to say who it is.
+const WHO: Duration = Duration::from_secs(2);
 
 /// The running gateway.
-pub struct Gateway {
-    handle: Handle,
+pub enum Gateway {
+    /// It runs here.
+    Own {
+        /// Its handle.
+        handle: Handle,
+        /// The way to ask it.
+        control: Control,
+        /// What it shows.
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+    },
+    /// It runs in another process, and goes on when this one ends.
+    Attached(Attached),
 }
 
 impl Gateway {
-    /// Starts it, and says so in one line of JSON, as `lamplighter serve` does. A broken configuration is no reason not to
-    /// start: it is shown.
+    /// Attaches to a gateway that runs with the same configuration, else starts one; and says so in one line of JSON, as
+    /// `lamplighter serve` does. A broken configuration is no reason not to start: it is shown.
     ///
     /// # Errors
     /// In the gateway's own words.
-    pub async fn start(config: Option<PathBuf>) -> Result<Self, String> {
-        let options = Options { config, tolerate_broken: true, ..Options::default() };
-        let handle = Lamplighter::start(options).await.map_err(|why| why.to_string())?;
-        let pid = std::process::id();
-        let ready =
-            serde_json::json!({ "url": handle.base_url(), "control": handle.control_place(), "pid": pid });
-        // Whoever started us may have closed our output by now.
-        let _ = writeln!(std::io::stdout(), "{ready}");
-        Ok(Self { handle })
+    pub async fn start(options: Options) -> Result<Self, String> {
+        let (http, whose) = (engines::http_client(), options.whose());
+        if let Some(attached) = attach(&whose, &http).await {
+            return Ok(attached);
+        }
+        let options = Options { tolerate_broken: true, ..options };
+        match Lamplighter::start(options).await {
+            Ok(handle) => Ok(Self::own(handle, http)),
+            // Another one may have been quicker by a moment.
+            Err(why) => match attach(&whose, &http).await {
+                Some(attached) => Ok(attached),
+                None => Err(who_holds_it(why.to_string(), &http).await),
+            },
+        }
     }
 
-    /// What it sees, as it changes.
-    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.handle.snapshots()
+    fn own(handle: Handle, http: Client) -> Self {
+        let file = handle.control_file();
+        let control = Control::new(http, &*file.url, &*file.token);
+        say_ready(&file.url, handle.control_place(), file.pid);
+        let mut snapshots = handle.snapshots();
+        snapshots.mark_changed();
+        Self::Own { handle, control, snapshots }
     }
 
-    /// Lets running requests finish, within the gateway's own grace, and ends it.
+    /// The way to ask it.
+    pub fn control(&self) -> Control {
+        match self {
+            Self::Own { control, .. } => control.clone(),
+            Self::Attached(attached) => attached.control(),
+        }
+    }
+
+    /// Returns when it shows something new.
+    pub async fn changed(&mut self) {
+        match self {
+            Self::Own { snapshots, .. } => {
+                if snapshots.changed().await.is_err() {
+                    std::future::pending().await
+                }
+            }
+            Self::Attached(attached) => attached.changed().await,
+        }
+    }
+
+    /// What it shows.
+    pub fn showing(&mut self) -> Showing {
+        match self {
+            Self::Own { snapshots, .. } => Showing::House(snapshots.borrow_and_update().clone()),
+            Self::Attached(attached) => {
+                let seen = attached.seen();
+                match seen.snapshot {
+                    Some(snapshot) => Showing::House(snapshot),
+                    None => Showing::Gone(seen.control.connection().url.clone()),
+                }
+            }
+        }
+    }
+
+    /// Does it end when this process does?
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own { .. })
+    }
+
+    /// Lets running requests finish, within the gateway's own grace, and ends it. One in another process goes on.
     pub async fn shutdown(self) {
-        let cut = self.handle.shutdown().await;
-        if cut > 0 {
-            tracing::warn!(connections = cut, "cut");
+        if let Self::Own { handle, snapshots, .. } = self {
+            drop(snapshots);
+            let cut = handle.shutdown().await;
+            if cut > 0 {
+                tracing::warn!(connections = cut, "cut");
+            }
         }
     }
 }
 
-/// Does what `lamplighter serve` does, until it is told to end.
-pub fn serve(config: Option<PathBuf>) -> ExitCode {
-    let config = config.map(|path| [OsString::from("--config"), path.into()]);
-    let words = ["lamplighter".into(), "serve".into()].into_iter().chain(config.into_iter().flatten());
-    Cli::parse_from(words).run()
+async fn attach(whose: &Whose, http: &Client) -> Option<Gateway> {
+    let attached = Attached::find(whose.clone(), http).await?;
+    let url = attached.control().connection().url.clone();
+    tracing::info!(url, "a gateway runs already: attached to it");
+    let place = lamplighter::control_file::place(whose);
+    let pid = lamplighter::control_file::find(whose).map_or(0, |file| file.pid);
+    say_ready(&url, &place, pid);
+    Some(Gateway::Attached(attached))
 }
 
-/// Sends the log to standard error, as `lamplighter serve` does.
-pub fn log_to_stderr() {
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).with_env_var("LAMPLIGHTER_LOG");
-    tracing_subscriber::fmt().with_env_filter(filter.from_env_lossy()).with_writer(std::io::stderr).init();
+/// The line for whoever started us; they may have closed our output by now.
+fn say_ready(url: &str, control: &std::path::Path, pid: u32) {
+    let ready = serde_json::json!({ "url": url, "control": control, "pid": pid });
+    let _ = writeln!(std::io::stdout(), "{ready}");
+}
+
+/// The reason with more about who holds the port, when it is one we know.
+async fn who_holds_it(why: String, http: &Client) -> String {
+    let Some((address, _)) = why.split_once(" is taken by ") else { return why };
+    let Ok(address) = address.parse::<SocketAddr>() else { return why };
+    let ask = |path| async move {
+        let answer = http.get(format!("http://{address}{path}")).timeout(WHO).send().await.ok()?;
+        answer.error_for_status().ok()?.json::<Value>().await.ok()
+    };
+    if ask("/control/v1/health").await.is_some_and(|health| health["status"] == "ok") {
+        return format!("Another Lamplighter, with another configuration, serves at {address}. {why}");
+    }
+    match ask("/api/version").await.as_ref().and_then(|answer| answer["version"].as_str()) {
+        Some(version) => {
+            let version: String = version.chars().take(20).filter(|c| !c.is_control()).collect();
+            format!(
+                "An Ollama (version {version}) holds {address}. Give Lamplighter a port of its own in `listen` of [server] \
+                 (11400 is the usual one), and this Ollama becomes a machine behind it. {why}"
+            )
+        }
+        None => why,
+    }
 }

@@ -12,6 +12,17 @@ pub async fn ready(pause: Duration) {
     linux::ready().await;
 }
 
+/// Asks the tray's host once.
+///
+/// # Errors
+/// Why there is no tray.
+pub async fn answers() -> Result<(), String> {
+    #[cfg(target_os = "linux")]
+    return linux::answers().await;
+    #[cfg(not(target_os = "linux"))]
+    Ok(())
+}
+
 /// Is there a display to draw on? To be asked on the main thread, before anything is drawn.
 pub fn can_draw() -> bool {
     #[cfg(target_os = "linux")]
@@ -62,7 +73,7 @@ mod linux {
         connecting.map_err(|_| "the session bus is silent")?.map_err(|why| format!("no session bus: {why}"))
     }
 
-    async fn answers() -> Result<(), String> {
+    pub async fn answers() -> Result<(), String> {
         let bus = bus().await?;
         let question = (WATCHER, "IsStatusNotifierHostRegistered");
         let asking =

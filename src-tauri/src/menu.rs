@@ -3,7 +3,7 @@
 //! An open menu survives changed texts and icons but closes, flickers or crashes its host when it is rebuilt. So a menu is
 //! rebuilt only when rows come or go, and then at most once a second.
 
-use lamplighter_core::view::{Kind, Lamp, Row, Tray, same_places};
+use lamplighter_core::view::{Action, Kind, Lamp, Row, Tray, same_places};
 use std::time::{Duration, Instant};
 use tauri::{
     AppHandle, Wry,
@@ -46,6 +46,20 @@ impl Drawn {
             .menu(&menu)
             .build(app)?;
         Ok(Self { icon, shown: tray.clone(), items, rebuilt: Instant::now() })
+    }
+
+    /// What a click on the row of this id does, as the row reads on the screen.
+    ///
+    /// Some hosts turn a check mark when it is clicked; it is set back, since only the gateway knows what came of it.
+    pub fn clicked(&self, id: &str) -> Option<Action> {
+        let row = self.shown.row(id)?;
+        if let Kind::Check(on) = row.kind
+            && let Some(item) = Item::find(&self.items, id)
+            && let Err(why) = item.set_checked(on)
+        {
+            tracing::warn!("a mark in the tray could not be set: {why}");
+        }
+        row.action.clone()
     }
 
     /// Makes the screen show `wanted`. Says when to come back when rows came or went too soon after the last time.
@@ -105,6 +119,15 @@ impl Item {
         })
     }
 
+    /// The row with a check mark of this id.
+    fn find<'a>(items: &'a [Self], id: &str) -> Option<&'a CheckMenuItem<Wry>> {
+        items.iter().find_map(|item| match item {
+            Self::Check(item) if item.id().as_ref() == id => Some(item),
+            Self::Submenu(_, items) => Self::find(items, id),
+            Self::Text(_) | Self::Check(_) | Self::Separator(_) => None,
+        })
+    }
+
     fn part(&self) -> &dyn IsMenuItem<Wry> {
         match self {
             Self::Text(item) => item,
@@ -159,6 +182,7 @@ fn label(text: &str) -> String {
 fn picture(lamp: Lamp) -> Image<'static> {
     match lamp {
         Lamp::Alert => include_image!("../icons/png/tray/alert-44.png"),
+        Lamp::Paused => include_image!("../icons/png/tray/paused-44.png"),
         Lamp::Waking => include_image!("../icons/png/tray/waking-44.png"),
         Lamp::Busy => include_image!("../icons/png/tray/busy-44.png"),
         Lamp::Lit => include_image!("../icons/png/tray/lit-44.png"),

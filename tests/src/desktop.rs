@@ -4,9 +4,14 @@ pub mod app;
 pub mod host;
 pub mod menu;
 pub mod screen;
+pub mod webdriver;
+pub mod windows;
 
+use lamplighter_simnode::SimNode;
+use screen::Screen;
 use std::{
     io::Write,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -35,4 +40,28 @@ pub async fn wait_for<T>(what: &str, mut question: impl AsyncFnMut() -> Option<T
         assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A screen with the app built for it; else the test is skipped.
+#[must_use]
+pub fn screen(test: &str) -> Option<Screen> {
+    match app::built().and_then(|_| Screen::start()) {
+        Ok(screen) => Some(screen),
+        Err(why) => {
+            skip(test, &why);
+            None
+        }
+    }
+}
+
+/// A configuration with these nodes, each with lines of its own, on a free port; and `host:port`.
+#[must_use]
+pub fn config(screen: &Screen, nodes: &[(&SimNode, &str)]) -> (PathBuf, String) {
+    let place = format!("127.0.0.1:{}", app::free_port());
+    let node = |(node, more): &(&SimNode, &str)| {
+        let (name, url) = (node.name(), node.url());
+        format!("[[node]]\nname = \"{name}\"\nurl = \"{url}\"\npresence = \"always-on\"\n{more}\n")
+    };
+    let nodes: String = nodes.iter().map(node).collect();
+    (screen.file("config.toml", &format!("[server]\nlisten = [\"{place}\"]\n{nodes}")), place)
 }

@@ -3,7 +3,10 @@
 //! The words and glyphs are the same everywhere, and they always go together: a glyph says by its shape what the word
 //! says, so that neither colour nor font size is needed to read them.
 
+mod connect;
+mod expiry;
 mod node_menu;
+mod routing_menu;
 #[cfg(test)]
 mod sample;
 mod status;
@@ -11,8 +14,10 @@ mod summary;
 mod tray;
 mod words;
 
+use crate::mode::Mode;
+pub use connect::environment;
 pub use status::{StatusRow, status};
-pub use tray::{COPY_BASE_URL, QUIT, tray};
+pub use tray::tray;
 pub use words::{Clock, Mark};
 
 /// The tray as it should look now. Two equal values need no work in the shell.
@@ -31,6 +36,8 @@ pub struct Tray {
 pub enum Lamp {
     /// A person should look.
     Alert,
+    /// A person has paused it.
+    Paused,
     /// A node is on its way up.
     Waking,
     /// A request is under way.
@@ -45,13 +52,15 @@ pub enum Lamp {
 
 impl Lamp {
     /// Every lamp, the most urgent first.
-    pub const ALL: [Lamp; 6] = [Self::Alert, Self::Waking, Self::Busy, Self::Lit, Self::Low, Self::Dark];
+    pub const ALL: [Lamp; 7] =
+        [Self::Alert, Self::Paused, Self::Waking, Self::Busy, Self::Lit, Self::Low, Self::Dark];
 
     /// Its name in the icon files.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Alert => "alert",
+            Self::Paused => "paused",
             Self::Waking => "waking",
             Self::Busy => "busy",
             Self::Lit => "lit",
@@ -64,7 +73,7 @@ impl Lamp {
 /// One row of the menu.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What a click on it means, for example `copy-base-url` or `node/nas`; unique in the menu, stable over updates.
+    /// Its name, for example `copy-base-url` or `node/nas`; unique in the menu, stable over updates.
     pub id: String,
     /// What it says. Mnemonics are the shell's affair: an `&` here is an `&`.
     pub text: String,
@@ -72,6 +81,46 @@ pub struct Row {
     pub enabled: bool,
     /// What sort of row it is.
     pub kind: Kind,
+    /// What a click on it does, as it reads now.
+    pub action: Option<Action>,
+}
+
+/// What a click does. All of it can also be done in the window and on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Puts the address for apps on the clipboard.
+    CopyBaseUrl,
+    /// Puts the lines that point programs here on the clipboard.
+    CopyEnvironment,
+    /// Opens the window.
+    Open,
+    /// Loads a model into a node's memory.
+    Load {
+        /// The node.
+        node: String,
+        /// The model, as the node lists it.
+        model: String,
+    },
+    /// Takes a model out of a node's memory, or all of them: its GPU is free then.
+    Unload {
+        /// The node.
+        node: String,
+        /// The model, as the node lists it; all when `None`.
+        model: Option<String>,
+    },
+    /// Chooses a routing mode.
+    Route(Mode),
+    /// Pauses, for an hour or until somebody resumes.
+    Pause {
+        /// For an hour.
+        an_hour: bool,
+    },
+    /// Ends a pause in the mode that was chosen before.
+    Resume,
+    /// Starts a gateway in this app, in place of one that is gone.
+    StartHere,
+    /// Ends the app.
+    Quit,
 }
 
 /// The sorts of rows.
@@ -87,23 +136,48 @@ pub enum Kind {
     Submenu(Vec<Row>),
 }
 
+impl Tray {
+    /// The row of this id, on whichever level.
+    #[must_use]
+    pub fn row(&self, id: &str) -> Option<&Row> {
+        self.rows.iter().flat_map(|row| std::iter::once(row).chain(row.below())).find(|row| row.id == id)
+    }
+}
+
 impl Row {
-    fn new(id: impl Into<String>, text: impl Into<String>, enabled: bool, kind: Kind) -> Self {
-        Self { id: id.into(), text: text.into(), enabled, kind }
+    fn new(id: impl Into<String>, text: impl Into<String>, kind: Kind, action: Option<Action>) -> Self {
+        Self { id: id.into(), text: text.into(), enabled: action.is_some(), kind, action }
     }
 
     /// A line to click.
-    fn item(id: impl Into<String>, text: impl Into<String>) -> Self {
-        Self::new(id, text, true, Kind::Item)
+    fn item(id: impl Into<String>, text: impl Into<String>, action: Action) -> Self {
+        Self::new(id, text, Kind::Item, Some(action))
     }
 
     /// A line to read.
     fn note(id: impl Into<String>, text: impl Into<String>) -> Self {
-        Self::new(id, text, false, Kind::Item)
+        Self::new(id, text, Kind::Item, None)
+    }
+
+    /// A line with a mark; to read when there is no action.
+    fn check(id: impl Into<String>, text: impl Into<String>, on: bool, action: Option<Action>) -> Self {
+        Self::new(id, text, Kind::Check(on), action)
+    }
+
+    /// A line that opens more.
+    fn submenu(id: impl Into<String>, text: impl Into<String>, rows: Vec<Row>) -> Self {
+        Self { enabled: true, ..Self::new(id, text, Kind::Submenu(rows), None) }
     }
 
     fn separator(id: impl Into<String>) -> Self {
-        Self::new(id, "", false, Kind::Separator)
+        Self::new(id, "", Kind::Separator, None)
+    }
+
+    fn below(&self) -> &[Row] {
+        match &self.kind {
+            Kind::Submenu(rows) => rows,
+            Kind::Item | Kind::Check(_) | Kind::Separator => &[],
+        }
     }
 
     /// Same row, perhaps with another text: can the one shown be turned into `other` without rebuilding the menu?

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -52,27 +53,34 @@ impl App {
     /// # Errors
     /// When it is not built or cannot be started.
     pub fn start(screen: &Screen, args: &[&str], change: impl FnOnce(&mut Command)) -> Result<Self, String> {
-        let (output, log) = (screen.home().join("app.out"), screen.home().join("app.log"));
+        // A second one must not write over the first one's words.
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let output = screen.home().join(format!("app-{number}.out"));
+        let log = screen.home().join(format!("app-{number}.log"));
         let file = |path: &Path| File::create(path).map_err(|why| why.to_string());
         let mut command = Command::new(built()?);
         command.args(args).stdin(Stdio::null()).stdout(file(&output)?).stderr(file(&log)?);
-        for (name, folder) in [
-            ("HOME", ""),
-            ("XDG_CONFIG_HOME", "config"),
-            ("XDG_STATE_HOME", "state"),
-            ("XDG_DATA_HOME", "data"),
-            ("XDG_CACHE_HOME", "cache"),
-            ("XDG_RUNTIME_DIR", "run"),
-        ] {
-            let path = screen.home().join(folder);
-            std::fs::create_dir_all(&path).map_err(|why| why.to_string())?;
-            command.env(name, path);
-        }
-        command.env("DISPLAY", screen.display()).env("DBUS_SESSION_BUS_ADDRESS", screen.bus());
-        command.env("GDK_BACKEND", "x11").env("NO_AT_BRIDGE", "1").env_remove("WAYLAND_DISPLAY");
+        screen.furnish(&mut command).map_err(|why| why.to_string())?;
         change(&mut command);
         let child = command.spawn().map_err(|why| why.to_string())?;
         Ok(Self { child, output, log })
+    }
+
+    /// Starts it with a configuration, for starting with the session: no window opens by itself.
+    ///
+    /// # Panics
+    /// When it is not built or cannot be started.
+    #[must_use]
+    pub fn hidden(screen: &Screen, config: &Path) -> Self {
+        let config = config.to_string_lossy();
+        Self::start(screen, &["--hidden", "--config", &config], |_| ()).expect("the app starts")
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has written to its output.

@@ -99,6 +99,32 @@ impl Icon {
         wait_for(what, async || self.rows().await?.into_iter().find(|row| matches(&row.text))).await
     }
 
+    /// Waits until a row reads as `matches` says, also among those that open from others, and returns it.
+    ///
+    /// # Panics
+    /// When none does.
+    pub async fn any_row(&self, what: &str, matches: impl Fn(&Row) -> bool) -> Row {
+        wait_for(what, async || {
+            let rows = self.rows().await?;
+            rows.iter()
+                .flat_map(|row| std::iter::once(row).chain(&row.rows))
+                .find(|row| matches(row))
+                .cloned()
+        })
+        .await
+    }
+
+    /// Clicks the icon itself.
+    ///
+    /// # Panics
+    /// When the icon does not take it.
+    pub async fn activate(&self) {
+        let name = Some(self.name.as_str());
+        let interface = Some("org.kde.StatusNotifierItem");
+        let clicked = self.bus.call_method(name, ITEM, interface, "Activate", &(0_i32, 0_i32)).await;
+        clicked.expect("the icon takes a click");
+    }
+
     /// Clicks a row. That the app ends before it has answered is no fault of the click.
     ///
     /// # Panics

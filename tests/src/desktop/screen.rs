@@ -1,7 +1,7 @@
 //! A screen and a session bus that nobody else uses.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -16,7 +16,7 @@ pub struct Screen {
 }
 
 /// A process that ends with the test.
-struct Ended(Child);
+pub(super) struct Ended(pub(super) Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -55,6 +55,30 @@ impl Screen {
     #[must_use]
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// Gives a program this screen, this bus, and folders below the home folder.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn furnish(&self, command: &mut Command) -> io::Result<()> {
+        for (name, folder) in [
+            ("HOME", ""),
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_DATA_HOME", "data"),
+            ("XDG_CACHE_HOME", "cache"),
+            ("XDG_RUNTIME_DIR", "run"),
+        ] {
+            let path = self.home().join(folder);
+            std::fs::create_dir_all(&path)?;
+            command.env(name, path);
+        }
+        command.env("DISPLAY", &self.display).env("DBUS_SESSION_BUS_ADDRESS", &self.bus);
+        command.env("GDK_BACKEND", "x11").env("NO_AT_BRIDGE", "1").env_remove("WAYLAND_DISPLAY");
+        // No looking around on the machine that runs the tests.
+        command.env("LAMPLIGHTER_LOOK", "");
+        Ok(())
     }
 
     /// A file in the home folder with this text.

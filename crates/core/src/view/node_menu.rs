@@ -1,7 +1,8 @@
 //! One node in the tray: its line, and the rows that open from it.
 
 use super::{
-    Kind, Row,
+    Action, Kind, Row,
+    expiry::goes_at_ms,
     words::{Clock, Mark, activity, count, model_name, size, stage_words, state_word, word_and_why},
 };
 use crate::{model::Model, node::State, snapshot::Node};
@@ -11,8 +12,29 @@ const MODELS_SHOWN: usize = 6;
 
 /// The row of a node: `● nas — 14 models, llama3.2:3b loaded`.
 pub(super) fn row(node: &Node, clock: Clock) -> Row {
-    let text = format!("{} {} — {}", Mark::of(node.state).glyph(), node.name, says(node, clock));
-    Row::new(format!("node/{}", node.name), text, true, Kind::Submenu(submenu(node, clock)))
+    let text = format!("{} {} — {}", glyph(node), node.name, says(node, clock));
+    Row::submenu(format!("node/{}", node.name), text, submenu(node, clock))
+}
+
+/// `Free workstation's GPU`, while something is in its memory that can be taken out.
+pub(super) fn free_gpu(node: &Node) -> Option<Row> {
+    let holds =
+        node.can_load && node.state.takes_requests() && has_gpu(node) && loaded(node).next().is_some();
+    let action = Action::Unload { node: node.name.clone(), model: None };
+    holds.then(|| Row::item(format!("free/{}", node.name), format!("Free {}'s GPU", node.name), action))
+}
+
+/// A GPU was written down or has been seen at work.
+pub(super) fn has_gpu(node: &Node) -> bool {
+    node.gpu.is_some() || node.vram_bytes.is_some_and(|bytes| bytes > 0)
+}
+
+/// A cloud in place of the disc: what goes there leaves the house.
+fn glyph(node: &Node) -> &'static str {
+    match node.state {
+        State::Up if node.cloud => "☁",
+        state => Mark::of(state).glyph(),
+    }
 }
 
 /// What there is to say of a node in one line.
@@ -56,7 +78,7 @@ fn loaded(node: &Node) -> impl Iterator<Item = &Model> {
     node.models.iter().filter(|model| model.loaded == Some(true))
 }
 
-/// The rows behind a node's line: where it is, since when, and its models, loaded ones first.
+/// The rows behind a node's line: where it is, since when, and its models, loaded ones first. At most twelve.
 fn submenu(node: &Node, clock: Clock) -> Vec<Row> {
     let id = |part: &str| format!("node/{}/{part}", node.name);
     let mut rows = vec![Row::note(id("address"), address(node)), Row::note(id("state"), state(node, clock))];
@@ -66,17 +88,40 @@ fn submenu(node: &Node, clock: Clock) -> Vec<Row> {
     rows.push(Row::separator(id("separator")));
     let mut models: Vec<&Model> = node.models.iter().collect();
     models.sort_by_key(|model| model.loaded != Some(true));
-    rows.extend(models.iter().take(MODELS_SHOWN).map(|model| {
-        let is_loaded = model.loaded == Some(true) && node.state.takes_requests();
-        let bytes = if is_loaded { model.loaded_bytes.or(model.size_bytes) } else { model.size_bytes };
-        let size = bytes.map(|bytes| format!(" — {}", size(bytes))).unwrap_or_default();
-        let text = format!("{}{size}", model_name(&model.name));
-        Row::new(id(&format!("model/{}", model.name)), text, false, Kind::Check(is_loaded))
-    }));
+    rows.extend(models.iter().take(MODELS_SHOWN).map(|model| model_row(node, model, clock)));
     if models.len() > MODELS_SHOWN {
-        rows.push(Row::note(id("more"), format!("{} more…", models.len() - MODELS_SHOWN)));
+        rows.push(Row::item(id("more"), format!("{} more…", models.len() - MODELS_SHOWN), Action::Open));
+    }
+    if node.can_load {
+        let holds = node.state.takes_requests() && loaded(node).next().is_some();
+        let action = holds.then(|| Action::Unload { node: node.name.clone(), model: None });
+        rows.push(Row::separator(id("separator/unload")));
+        rows.push(Row::new(id("unload"), "Unload all models", Kind::Item, action));
     }
     rows
+}
+
+/// `✓ qwen3-coder:30b — 18 GB, unloads at 14:32`; a click loads or unloads it, where the engine can.
+fn model_row(node: &Node, model: &Model, clock: Clock) -> Row {
+    let takes_requests = node.state.takes_requests();
+    let is_loaded = model.loaded == Some(true) && takes_requests;
+    let bytes = if is_loaded { model.loaded_bytes.or(model.size_bytes) } else { model.size_bytes };
+    let goes_at =
+        model.expires_at.as_deref().filter(|_| is_loaded).and_then(|at| goes_at_ms(at, clock.now_ms));
+    let facts = [
+        bytes.filter(|bytes| *bytes > 0).map(size),
+        goes_at.map(|at_ms| format!("unloads at {}", clock.time(at_ms))),
+    ];
+    let facts = facts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let dash = if facts.is_empty() { "" } else { " — " };
+    let (name, to) = (model.name.clone(), node.name.clone());
+    let action = (node.can_load && takes_requests && !model.remote).then_some(if is_loaded {
+        Action::Unload { node: to, model: Some(name) }
+    } else {
+        Action::Load { node: to, model: name }
+    });
+    let id = format!("node/{}/model/{}", node.name, model.name);
+    Row::check(id, format!("{}{dash}{facts}", model_name(&model.name)), is_loaded, action)
 }
 
 /// `192.168.1.50:11434 · Ollama 0.9.1`
@@ -165,7 +210,70 @@ mod tests {
         assert_eq!((rows[3].id.as_str(), &rows[3].kind), ("node/nas/model/model-9", &Kind::Check(true)));
         assert_eq!((rows[4].kind.clone(), rows[4].enabled), (Kind::Check(false), false));
         assert_eq!(texts.last(), Some(&"8 more…"));
-        assert!(rows.len() <= 12, "hosts scroll badly");
+    }
+
+    fn rows(node: &Node) -> Vec<Row> {
+        let Kind::Submenu(rows) = row(node, CLOCK).kind else { panic!("a node opens") };
+        rows
+    }
+
+    fn load(model: &str) -> Option<Action> {
+        Some(Action::Load { node: "nas".into(), model: model.into() })
+    }
+
+    fn unload(model: Option<&str>) -> Option<Action> {
+        Some(Action::Unload { node: "nas".into(), model: model.map(Into::into) })
+    }
+
+    #[test]
+    fn a_click_on_a_model_turns_its_mark() {
+        let mut node = Node { can_load: true, ..nas() };
+        node.models[2].loaded = Some(true);
+        node.models[3].remote = true;
+        let seen = rows(&node);
+        assert_eq!(seen.len(), 12, "hosts scroll badly");
+        let actions: Vec<_> = seen[3..7].iter().map(|row| row.action.clone()).collect();
+        assert_eq!(actions, [unload(Some("model-2")), load("model-0"), load("model-1"), None]);
+        assert_eq!((seen[9].action.clone(), seen[11].action.clone()), (Some(Action::Open), unload(None)));
+        node.models[2].loaded = Some(false);
+        assert_eq!(rows(&node).last().map(|row| (row.enabled, row.action.clone())), Some((false, None)));
+        node.state = State::Asleep;
+        assert!(rows(&node)[3..9].iter().all(|row| !row.enabled), "nobody there to load it");
+    }
+
+    #[test]
+    fn a_loaded_model_says_when_it_goes() {
+        let mut node = sample::models(sample::node("nas", State::Up), &["a"], 1);
+        node.models[0].loaded_bytes = Some(18_200_000_000);
+        // Fifteen o'clock UTC of day 20,000; the clock is an hour ahead.
+        node.models[0].expires_at = Some("2024-10-04T15:32:10.1Z".into());
+        assert_eq!(rows(&node)[3].text, "a — 18 GB, unloads at 16:32");
+        node.models[0].loaded = Some(false);
+        assert_eq!(rows(&node)[3].text, "a");
+    }
+
+    #[test]
+    fn a_gpu_is_freed_only_where_there_is_one_with_something_in_it() {
+        let mut node = Node { can_load: true, ..sample::models(sample::node("nas", State::Up), &["a"], 1) };
+        assert_eq!(free_gpu(&node), None, "no GPU");
+        node.gpu = Some("RTX 4090".into());
+        let row = free_gpu(&node).map(|row| (row.text, row.action));
+        assert_eq!(row, Some(("Free nas's GPU".into(), unload(None))));
+        for other in [
+            Node { can_load: false, ..node.clone() },
+            Node { state: State::Down, ..node.clone() },
+            Node { models: vec![], ..node.clone() },
+        ] {
+            assert_eq!(free_gpu(&other), None);
+        }
+    }
+
+    #[test]
+    fn a_node_outside_the_house_looks_different() {
+        let mut node = Node { cloud: true, ..sample::node("openrouter", State::Up) };
+        assert_eq!(line(&node), "☁ openrouter — no models");
+        node.state = State::Down;
+        assert_eq!(line(&node), "▲ openrouter — down");
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 use super::{
     Lamp,
-    words::{count, cut_end, model_name, state_word},
+    node_menu::has_gpu,
+    routing_menu::paused,
+    words::{Clock, count, cut_end, model_name, state_word, tokens_per_s},
 };
 use crate::{
+    mode::Mode,
     node::{Stage, State},
-    snapshot::{Level, Node, Problem, Snapshot},
+    snapshot::{Level, Problem, Snapshot},
 };
 
 /// Longest summary: three lines of the menu.
@@ -19,6 +22,8 @@ pub(super) fn lamp(snapshot: &Snapshot) -> Lamp {
     let nodes = &snapshot.nodes;
     if problems(snapshot).next().is_some() {
         Lamp::Alert
+    } else if snapshot.gateway.mode == Mode::Paused {
+        Lamp::Paused
     } else if nodes.iter().any(|node| matches!(node.state, State::Waking(_))) {
         Lamp::Waking
     } else if !snapshot.requests.is_empty() {
@@ -33,9 +38,10 @@ pub(super) fn lamp(snapshot: &Snapshot) -> Lamp {
 }
 
 /// The line that goes with it.
-pub(super) fn summary(snapshot: &Snapshot) -> String {
+pub(super) fn summary(snapshot: &Snapshot, clock: Clock) -> String {
     let line = match lamp(snapshot) {
         Lamp::Alert => alert(snapshot),
+        Lamp::Paused => pause(snapshot, clock),
         Lamp::Waking => waking(snapshot),
         Lamp::Busy => busy(snapshot),
         Lamp::Lit => lit(snapshot),
@@ -50,11 +56,6 @@ fn problems(snapshot: &Snapshot) -> impl Iterator<Item = &Problem> {
     snapshot.problems.iter().filter(|problem| problem.level == Level::Problem)
 }
 
-/// A GPU was written down or has been seen at work.
-fn has_gpu(node: &Node) -> bool {
-    node.gpu.is_some() || node.vram_bytes.is_some_and(|bytes| bytes > 0)
-}
-
 fn alert(snapshot: &Snapshot) -> String {
     let first = problems(snapshot).next().map_or("", |problem| problem.message.as_str());
     let first = first.lines().next().unwrap_or_default();
@@ -64,13 +65,22 @@ fn alert(snapshot: &Snapshot) -> String {
     }
 }
 
+fn pause(snapshot: &Snapshot, clock: Clock) -> String {
+    let until = paused(&snapshot.gateway, clock);
+    match snapshot.requests.len() {
+        0 => until,
+        1 => format!("{until} · 1 request finishes"),
+        running => format!("{until} · {running} requests finish"),
+    }
+}
+
 fn waking(snapshot: &Snapshot) -> String {
     let on_their_way: Vec<_> = snapshot
         .nodes
         .iter()
         .filter_map(|node| match node.state {
-            State::Waking(Stage::Loading) => Some(format!("loading on {}", node.name)),
-            State::Waking(_) => Some(format!("waking {}", node.name)),
+            State::Waking(Stage::Loading) => Some(format!("Loading on {}", node.name)),
+            State::Waking(_) => Some(format!("Waking {}", node.name)),
             _ => None,
         })
         .collect();
@@ -78,7 +88,8 @@ fn waking(snapshot: &Snapshot) -> String {
 }
 
 fn busy(snapshot: &Snapshot) -> String {
-    let requests = count(snapshot.requests.len(), "request");
+    let speed = tokens_per_s(snapshot).map(|rate| format!(" · {rate} tok/s")).unwrap_or_default();
+    let requests = format!("{}{speed}", count(snapshot.requests.len(), "request"));
     let at_work: Vec<_> =
         snapshot.nodes.iter().filter(|node| node.active > 0).map(|node| node.name.as_str()).collect();
     match at_work.as_slice() {
@@ -120,22 +131,26 @@ fn counted(snapshot: &Snapshot) -> String {
 fn dark(snapshot: &Snapshot) -> String {
     let nodes = &snapshot.nodes;
     if nodes.is_empty() {
-        "no machines yet".to_owned()
+        "No machines yet".to_owned()
     } else if nodes.iter().all(|node| node.state == State::Unknown) {
-        format!("looking for {}", count(nodes.len(), "machine"))
+        format!("Looking for {}", count(nodes.len(), "machine"))
     } else {
-        format!("no node reachable · {}", by_name(snapshot))
+        format!("No node reachable · {}", by_name(snapshot))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::sample, *};
-    use crate::snapshot::Request;
+    use crate::snapshot::{Node, Request};
 
     fn seen(nodes: Vec<Node>) -> (Lamp, String) {
         let snapshot = Snapshot { nodes, ..Default::default() };
-        (lamp(&snapshot), summary(&snapshot))
+        seen_whole(&snapshot)
+    }
+
+    fn seen_whole(snapshot: &Snapshot) -> (Lamp, String) {
+        (lamp(snapshot), summary(snapshot, Clock { now_ms: 0, utc_offset_min: 0 }))
     }
 
     fn node(name: &str, state: State) -> Node {
@@ -157,9 +172,9 @@ mod tests {
         );
         workstation.state = State::Asleep;
         assert_eq!(seen(vec![nas(), workstation.clone()]), (Lamp::Low, "nas up · workstation asleep".into()));
-        assert_eq!(seen(vec![workstation]), (Lamp::Dark, "no node reachable · workstation asleep".into()));
-        assert_eq!(seen(vec![node("nas", State::Unknown)]), (Lamp::Dark, "looking for 1 machine".into()));
-        assert_eq!(seen(vec![]), (Lamp::Dark, "no machines yet".into()));
+        assert_eq!(seen(vec![workstation]), (Lamp::Dark, "No node reachable · workstation asleep".into()));
+        assert_eq!(seen(vec![node("nas", State::Unknown)]), (Lamp::Dark, "Looking for 1 machine".into()));
+        assert_eq!(seen(vec![]), (Lamp::Dark, "No machines yet".into()));
     }
 
     #[test]
@@ -198,27 +213,46 @@ mod tests {
             ..Default::default()
         };
         snapshot.nodes[0].active = 2;
-        assert_eq!((lamp(&snapshot), summary(&snapshot)), (Lamp::Alert, "nas is down · 1 more".into()));
+        snapshot.gateway.mode = Mode::Paused;
+        assert_eq!(seen_whole(&snapshot), (Lamp::Alert, "nas is down · 1 more".into()));
         snapshot.problems.drain(..2);
         assert_eq!(
-            (lamp(&snapshot), summary(&snapshot)),
-            (Lamp::Waking, "waking nas · loading on pi".into())
+            seen_whole(&snapshot),
+            (Lamp::Paused, "Paused until you resume · 2 requests finish".into())
         );
+        snapshot.gateway.mode = Mode::Local;
+        assert_eq!(seen_whole(&snapshot), (Lamp::Waking, "Waking nas · Loading on pi".into()));
         snapshot.nodes.truncate(1);
-        assert_eq!((lamp(&snapshot), summary(&snapshot)), (Lamp::Busy, "2 requests on box".into()));
+        assert_eq!(seen_whole(&snapshot), (Lamp::Busy, "2 requests on box".into()));
         snapshot.nodes[0].active = 0;
-        assert_eq!(summary(&snapshot), "2 requests waiting");
+        assert_eq!(seen_whole(&snapshot).1, "2 requests waiting");
         snapshot.requests = Vec::<Request>::new();
-        assert_eq!(lamp(&snapshot), Lamp::Lit);
+        assert_eq!(seen_whole(&snapshot).0, Lamp::Lit);
         snapshot.gateway.demo = true;
-        assert_eq!(summary(&snapshot), "demo · 1 of 1 node up");
+        assert_eq!(seen_whole(&snapshot).1, "demo · 1 of 1 node up");
+    }
+
+    #[test]
+    fn speed_is_told_once_it_can_be_measured() {
+        let coming = |first_byte_ms, events| Request { first_byte_ms, events, ..sample::request("box") };
+        let mut snapshot = Snapshot {
+            at_ms: 10_000,
+            nodes: vec![Node { active: 3, ..node("box", State::Up) }],
+            requests: vec![coming(Some(8_000), 120), coming(Some(9_500), 40), coming(None, 0)],
+            ..Default::default()
+        };
+        assert_eq!(seen_whole(&snapshot).1, "3 requests · 60 tok/s on box");
+        snapshot.at_ms = 10_500;
+        assert_eq!(seen_whole(&snapshot).1, "3 requests · 88 tok/s on box");
+        snapshot.at_ms = 0;
+        assert_eq!(seen_whole(&snapshot).1, "3 requests on box");
     }
 
     #[test]
     fn a_summary_never_grows_past_its_limit() {
         let long = "x".repeat(300);
         let problems = vec![sample::problem(Level::Problem, &long), sample::problem(Level::Problem, "y")];
-        let line = summary(&Snapshot { problems, ..Default::default() });
+        let (_, line) = seen_whole(&Snapshot { problems, ..Default::default() });
         assert!(line.chars().count() <= LONGEST && line.ends_with("… · 1 more"), "{line}");
     }
 }

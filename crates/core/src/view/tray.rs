@@ -1,20 +1,20 @@
 //! The tray menu of a snapshot, and of a gateway that has none.
 
 use super::{
-    Lamp, Row, Tray, node_menu,
+    Action, Lamp, Row, Tray, connect, node_menu, routing_menu,
     summary::{lamp, summary},
-    words::{Clock, count, wrap},
+    words::{Clock, count, tokens_per_s, wrap},
 };
 use crate::snapshot::Snapshot;
 
-/// Id of the row that copies the base URL.
-pub const COPY_BASE_URL: &str = "copy-base-url";
-/// Id of the row that ends the app.
-pub const QUIT: &str = "quit";
-
+/// The row that copies the base URL.
+const BASE_URL: &str = "copy-base-url";
+const QUIT: &str = "quit";
 const SUMMARY: &str = "summary";
 /// Nodes with a row of their own; the rest is counted.
 const NODES_SHOWN: usize = 6;
+/// Rows that free a GPU.
+const FREED: usize = 2;
 /// Letters in a row of the summary.
 const WIDTH: usize = 72;
 /// Rows of the summary of a house.
@@ -25,16 +25,24 @@ const REASON_ROWS: usize = 6;
 /// The tray for this snapshot at this moment.
 #[must_use]
 pub fn tray(snapshot: &Snapshot, clock: Clock) -> Tray {
-    let summary = summary(snapshot);
+    let summary = summary(snapshot, clock);
     let mut rows = summary_rows(&summary, SUMMARY_ROWS);
     rows.extend([base_url_row(snapshot), Row::separator("separator/nodes")]);
     rows.extend(snapshot.nodes.iter().take(NODES_SHOWN).map(|node| node_menu::row(node, clock)));
     if snapshot.nodes.is_empty() {
-        rows.push(Row::note("no-nodes", "Add a [[node]] to the configuration:"));
-        rows.push(Row::note("config-path", &snapshot.gateway.config_path));
+        rows.push(Row::item("no-nodes", "No machines yet: add one…", Action::Open));
     } else if snapshot.nodes.len() > NODES_SHOWN {
-        rows.push(Row::note("more", format!("{} more…", snapshot.nodes.len() - NODES_SHOWN)));
+        rows.push(Row::item("more", format!("{} more…", snapshot.nodes.len() - NODES_SHOWN), Action::Open));
     }
+    let freed: Vec<Row> = snapshot.nodes.iter().filter_map(node_menu::free_gpu).take(FREED).collect();
+    if !freed.is_empty() {
+        rows.push(Row::separator("separator/free"));
+        rows.extend(freed);
+    }
+    rows.push(Row::separator("separator/open"));
+    rows.push(open());
+    rows.push(Row::separator("separator/routing"));
+    rows.extend([routing_menu::row(&snapshot.gateway), connect::row()]);
     rows.extend(ending());
     Tray { lamp: lamp(snapshot), summary, rows }
 }
@@ -43,39 +51,56 @@ impl Tray {
     /// The tray before the first snapshot.
     #[must_use]
     pub fn starting() -> Self {
-        Self::without_gateway(Lamp::Dark, "starting…")
+        Self::without_gateway(Lamp::Dark, "Starting…", vec![])
     }
 
     /// The tray of a gateway that could not start: the error in its own words, line by line.
     #[must_use]
     pub fn not_started(error: &str) -> Self {
-        let said = if error.trim().is_empty() { "the gateway did not start" } else { error };
-        Self::without_gateway(Lamp::Alert, said)
+        let said = if error.trim().is_empty() { "The gateway did not start" } else { error };
+        Self::without_gateway(Lamp::Alert, said, vec![Row::separator("separator/open"), open()])
+    }
+
+    /// The tray of a gateway in another process that does not answer any more.
+    #[must_use]
+    pub fn not_connected(url: &str) -> Self {
+        let place = url.strip_prefix("http://").unwrap_or(url);
+        let here = Row::item("start-here", "Start Lamplighter here", Action::StartHere);
+        let rows = vec![Row::separator("separator/open"), here, open()];
+        Self::without_gateway(Lamp::Alert, &format!("Not connected: nothing answers at {place}"), rows)
     }
 
     /// The tray while running requests are let finish; to quit again means now.
     #[must_use]
     pub fn ending(running: usize) -> Self {
         let text = match running {
-            0 => "quitting…".to_owned(),
-            running => format!("quitting after {}…", count(running, "more request")),
+            0 => "Quitting…".to_owned(),
+            running => format!("Quitting after {}…", count(running, "more request")),
         };
-        let mut tray = Self::without_gateway(Lamp::Dark, &text);
+        let mut tray = Self::without_gateway(Lamp::Dark, &text, vec![]);
         if let Some(row) = tray.rows.iter_mut().find(|row| row.id == QUIT) {
             row.text = "Quit now".into();
         }
         tray
     }
 
-    /// Says in place of the base URL that it was copied.
-    pub fn say_copied(&mut self, base_url: &str) {
-        if let Some(row) = self.rows.iter_mut().find(|row| row.id == COPY_BASE_URL) {
-            row.text = format!("Copied {base_url}");
+    /// Says in place of the base URL that something was copied.
+    pub fn say_copied(&mut self, what: &str) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.id == BASE_URL) {
+            row.text = format!("Copied {what}");
         }
     }
 
-    fn without_gateway(lamp: Lamp, text: &str) -> Self {
+    /// Says something else in place of the summary, for a moment: what is being done, or that it failed.
+    pub fn say(&mut self, text: &str) {
+        self.rows.retain(|row| row.id != SUMMARY && !row.id.starts_with("summary/"));
+        self.rows.splice(0..0, summary_rows(text, SUMMARY_ROWS));
+        text.clone_into(&mut self.summary);
+    }
+
+    fn without_gateway(lamp: Lamp, text: &str, more: Vec<Row>) -> Self {
         let mut rows = summary_rows(text, REASON_ROWS);
+        rows.extend(more);
         rows.extend(ending());
         Self { lamp, summary: text.trim().to_owned(), rows }
     }
@@ -86,19 +111,25 @@ fn summary_rows(text: &str, rows: usize) -> Vec<Row> {
     wrap(text, WIDTH, rows).into_iter().enumerate().map(|(n, line)| Row::note(id(n), line)).collect()
 }
 
-/// `127.0.0.1:11400 · 2 active`
+/// `127.0.0.1:11400 · 2 active · 61 tok/s`
 fn base_url_row(snapshot: &Snapshot) -> Row {
     let url = &snapshot.gateway.base_url;
     let place = url.strip_prefix("http://").unwrap_or(url);
-    let active = match snapshot.requests.len() {
-        0 => String::new(),
-        active => format!(" · {active} active"),
-    };
-    Row::item(COPY_BASE_URL, format!("{place}{active}"))
+    let active = Some(snapshot.requests.len()).filter(|active| *active > 0);
+    let facts = [
+        active.map(|active| format!(" · {active} active")),
+        tokens_per_s(snapshot).map(|rate| format!(" · {rate} tok/s")),
+    ];
+    let facts: String = facts.into_iter().flatten().collect();
+    Row::item(BASE_URL, format!("{place}{facts}"), Action::CopyBaseUrl)
+}
+
+fn open() -> Row {
+    Row::item("open", "Open Lamplighter", Action::Open)
 }
 
 fn ending() -> [Row; 2] {
-    [Row::separator("separator/quit"), Row::item(QUIT, "Quit Lamplighter")]
+    [Row::separator("separator/quit"), Row::item(QUIT, "Quit Lamplighter", Action::Quit)]
 }
 
 #[cfg(test)]
@@ -107,7 +138,7 @@ mod tests {
         super::{Kind, same_places, sample},
         *,
     };
-    use crate::{node::State, snapshot::Gateway};
+    use crate::{mode::Mode, node::State, snapshot::Gateway};
     use std::collections::HashSet;
 
     const CLOCK: Clock = Clock { now_ms: 0, utc_offset_min: 0 };
@@ -137,12 +168,78 @@ mod tests {
                 "",
                 "● n0 — 2 active, llama3.2:3b",
                 "",
+                "Open Lamplighter",
+                "",
+                "Routing",
+                "Connect an app",
+                "",
                 "Quit Lamplighter"
             ]
         );
         assert_eq!((tray.lamp, tray.summary.as_str()), (Lamp::Busy, "2 requests on n0"));
         assert!(!tray.rows[0].enabled && tray.rows[1].enabled);
-        assert_eq!((tray.rows[1].id.as_str(), tray.rows[5].id.as_str()), (COPY_BASE_URL, QUIT));
+        let actions: Vec<_> = tray.rows.iter().filter_map(|row| row.action.clone()).collect();
+        assert_eq!(actions, [Action::CopyBaseUrl, Action::Open, Action::Quit]);
+    }
+
+    #[test]
+    fn rows_come_with_what_there_is_to_do() {
+        let mut snapshot = house(3);
+        for node in &mut snapshot.nodes {
+            (node.can_load, node.gpu) = (true, Some("RTX 4090".into()));
+        }
+        let free = tray(&snapshot, CLOCK);
+        let at = texts(&free).iter().position(|text| *text == "Free n0's GPU").unwrap_or_default();
+        assert_eq!(
+            texts(&free)[at - 1..at + 4],
+            ["", "Free n0's GPU", "Free n1's GPU", "", "Open Lamplighter"]
+        );
+        let below = free.row("node/n1/model/llama3.2:3b").and_then(|row| row.action.clone());
+        assert_eq!(below, Some(Action::Unload { node: "n1".into(), model: Some("llama3.2:3b".into()) }));
+        assert_eq!(
+            free.row("routing/auto").and_then(|row| row.action.clone()),
+            Some(Action::Route(Mode::Auto))
+        );
+        assert_eq!(free.row("nothing"), None);
+    }
+
+    #[test]
+    fn a_pause_is_seen_in_lamp_summary_and_menu() {
+        let mut snapshot = house(1);
+        (snapshot.gateway.mode, snapshot.gateway.paused_until_ms) = (Mode::Paused, Some(18 * 3_600_000));
+        let tray = tray(&snapshot, CLOCK);
+        assert_eq!((tray.lamp, texts(&tray)[0]), (Lamp::Paused, "Paused until 18:00"));
+        assert!(texts(&tray).contains(&"Routing: paused"));
+    }
+
+    #[test]
+    fn what_is_said_for_a_moment_stands_where_the_summary_stood() {
+        let mut tray = tray(&house(1), CLOCK);
+        let before = tray.rows.clone();
+        tray.say("Loading a on n0…");
+        assert_eq!((tray.summary.as_str(), texts(&tray)[0]), ("Loading a on n0…", "Loading a on n0…"));
+        assert!(same_places(&before, &tray.rows));
+        tray.say(&"word ".repeat(60));
+        assert_eq!(tray.rows.len(), before.len() + 2);
+        tray.say("short");
+        assert!(same_places(&before, &tray.rows));
+    }
+
+    #[test]
+    fn a_gateway_that_is_gone_can_be_replaced_from_here() {
+        let tray = Tray::not_connected("http://127.0.0.1:11400");
+        assert_eq!(
+            texts(&tray),
+            [
+                "Not connected: nothing answers at 127.0.0.1:11400",
+                "",
+                "Start Lamplighter here",
+                "Open Lamplighter",
+                "",
+                "Quit Lamplighter"
+            ]
+        );
+        assert_eq!(tray.lamp, Lamp::Alert);
     }
 
     #[test]
@@ -161,17 +258,16 @@ mod tests {
     fn many_nodes_are_folded_into_a_count() {
         let folded = tray(&house(9), CLOCK);
         assert_eq!(texts(&folded)[9], "3 more…");
-        assert_eq!(folded.rows.len(), 3 + 6 + 1 + 2);
+        assert_eq!(folded.row("more").and_then(|row| row.action.clone()), Some(Action::Open));
         assert!(texts(&tray(&house(6), CLOCK)).iter().all(|text| !text.contains("more…")));
     }
 
     #[test]
     fn no_nodes_says_what_to_do() {
-        let mut snapshot = house(0);
-        snapshot.gateway.config_path = "/home/me/.config/lamplighter/config.toml".into();
-        let tray = tray(&snapshot, CLOCK);
-        assert_eq!(texts(&tray)[0], "no machines yet");
-        assert_eq!(texts(&tray)[4], "/home/me/.config/lamplighter/config.toml");
+        let tray = tray(&house(0), CLOCK);
+        assert_eq!((tray.lamp, texts(&tray)[0]), (Lamp::Dark, "No machines yet"));
+        let row = &tray.rows[3];
+        assert_eq!((row.text.as_str(), &row.action), ("No machines yet: add one…", &Some(Action::Open)));
     }
 
     #[test]
@@ -188,14 +284,14 @@ mod tests {
             ]
         );
         assert_eq!(texts(&tray).last(), Some(&"Quit Lamplighter"));
-        assert_eq!(Tray::not_started("").summary, "the gateway did not start");
+        assert_eq!(Tray::not_started("").summary, "The gateway did not start");
         assert_eq!(Tray::starting().lamp, Lamp::Dark);
     }
 
     #[test]
     fn quitting_says_what_it_waits_for_and_offers_not_to() {
-        assert_eq!(texts(&Tray::ending(2)), ["quitting after 2 more requests…", "", "Quit now"]);
-        assert_eq!(Tray::ending(0).summary, "quitting…");
+        assert_eq!(texts(&Tray::ending(2)), ["Quitting after 2 more requests…", "", "Quit now"]);
+        assert_eq!(Tray::ending(0).summary, "Quitting…");
         assert_eq!(Tray::ending(1).rows.last().map(|row| row.id.as_str()), Some(QUIT));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     node::{Stage, State},
-    snapshot::Node,
+    snapshot::{Node, RequestStage, Snapshot},
 };
 
 /// Longest model name shown; longer ones lose their middle.
@@ -26,12 +26,18 @@ impl Clock {
         (minutes.div_euclid(1_440), minutes.rem_euclid(1_440))
     }
 
+    /// `14:02`
+    pub(super) fn time(self, at_ms: u64) -> String {
+        let (_, minute) = self.local(at_ms);
+        format!("{:02}:{:02}", minute / 60, minute % 60)
+    }
+
     /// `since 14:02`, `since yesterday 14:02`, `for 4 days`.
     pub(super) fn since(self, at_ms: u64) -> String {
-        let ((today, _), (day, minute)) = (self.local(self.now_ms), self.local(at_ms));
+        let ((today, _), (day, _)) = (self.local(self.now_ms), self.local(at_ms));
         match today - day {
-            ..=0 => format!("since {:02}:{:02}", minute / 60, minute % 60),
-            1 => format!("since yesterday {:02}:{:02}", minute / 60, minute % 60),
+            ..=0 => format!("since {}", self.time(at_ms)),
+            1 => format!("since yesterday {}", self.time(at_ms)),
             days => format!("for {days} days"),
         }
     }
@@ -118,6 +124,16 @@ pub(super) fn activity(node: &Node) -> Option<String> {
         (active, 0) => Some(format!("{active} active")),
         (active, waiting) => Some(format!("{active} active, {waiting} waiting")),
     }
+}
+
+/// Tokens per second of all answers that are coming, rounded; `None` while there is nothing to measure.
+pub(super) fn tokens_per_s(snapshot: &Snapshot) -> Option<u64> {
+    let rates = snapshot.requests.iter().filter_map(|request| {
+        let took_ms = snapshot.at_ms.checked_sub(request.first_byte_ms?)?;
+        (request.stage == RequestStage::Streaming && took_ms >= 1_000 && request.events > 0)
+            .then(|| request.events.saturating_mul(1_000) / took_ms)
+    });
+    Some(rates.sum::<u64>()).filter(|rate| *rate > 0)
 }
 
 /// `1 model`, `14 models`, `no models`.
