@@ -8,6 +8,9 @@ pub const LONGEST: usize = 500;
 /// Names that say nothing about what a thing does.
 const EMPTY_NAMES: [&str; 4] = ["Manager", "Service", "Helper", "Util"];
 
+/// The field's own terms, which say exactly what the thing is: the program that places a desktop's windows.
+const TERMS: [&str; 1] = ["WindowManager"];
+
 /// Texts that name somebody's machine or a place where packages are fetched, put together so that they do not stand here.
 const PLACES: [&str; 9] = [
     concat!("/wo", "rk/"),
@@ -56,6 +59,9 @@ fn rust(file: &File, found: &mut Vec<Breach>) {
 
 /// The empty word in a name, if one of its words is one: `NodeManager`, `Utils`, `helpers`; not `Utilization`.
 fn empty_name(name: &str) -> Option<&'static str> {
+    if TERMS.contains(&name) {
+        return None;
+    }
     let mut words: Vec<String> = Vec::new();
     for letter in name.chars() {
         if letter == '_' {
@@ -96,7 +102,7 @@ mod tests {
         for name in ["NodeManager", "ServiceHandle", "helpers", "StringUtils", "util", "my_util"] {
             assert!(empty_name(name).is_some(), "{name}");
         }
-        for name in ["Utilization", "Manage", "Served", "Help", "Serve", "Managed"] {
+        for name in ["Utilization", "Manage", "Served", "Help", "Serve", "Managed", "WindowManager"] {
             assert_eq!(empty_name(name), None);
         }
     }
