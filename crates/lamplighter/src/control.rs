@@ -3,6 +3,7 @@
 use crate::{
     clock, engines,
     live::Requests,
+    models::Models,
     places::Places,
     registry::{House, Registry},
     sessions::Sessions,
@@ -73,6 +74,7 @@ pub struct Control {
     requests: Arc<Requests>,
     steering: Arc<Steering>,
     settings: Arc<Settings>,
+    models: Models,
     http: reqwest::Client,
     /// What there is to say about the configuration and the listeners.
     notices: Mutex<Vec<Problem>>,
@@ -86,16 +88,18 @@ impl Control {
     /// Ready to be asked. [`Control::run`] keeps the snapshots coming.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let http = engines::http_client();
         let control = Self {
             token: Sha256::digest(parts.token.as_bytes()).into(),
             sessions: Sessions::new(parts.token),
             gateway: parts.gateway,
-            registry: parts.registry,
             places: parts.places,
             requests: parts.requests,
             steering: parts.steering,
             settings: parts.settings,
-            http: engines::http_client(),
+            models: Models::new(parts.registry.clone(), http.clone()),
+            registry: parts.registry,
+            http,
             notices: Mutex::new(parts.notices),
             seq: AtomicU64::new(0),
             latest: watch::Sender::default(),
@@ -109,6 +113,12 @@ impl Control {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Orders about models on nodes.
+    #[must_use]
+    pub fn models(&self) -> &Models {
+        &self.models
     }
 
     /// A client for asking nodes on somebody's behalf.

@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod engines;
 pub mod live;
 pub mod meter;
+pub mod models;
 pub mod places;
 pub mod proxy;
 pub mod registry;

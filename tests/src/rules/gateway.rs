@@ -20,7 +20,7 @@ const KNOWN_TO: [(&str, &[&str]); 10] = [
     ("toml_edit", &["config"]),
     ("hyper_rustls", &["upstream"]),
     // Never in the path of a request: that has hyper's client, which costs less.
-    ("reqwest", &["cli", "control", "demo", "discovery", "engines", "registry", "server"]),
+    ("reqwest", &["cli", "control", "demo", "discovery", "engines", "models", "registry"]),
     ("tauri", &[]),
 ];
 

@@ -41,15 +41,20 @@ pub const MODULES: &[Row] = &[
     // From the configuration to what the registry watches, with keys looked up.
     row("settings", &["config", "registry", "secrets"]),
     row("discovery", &["engines", "settings"]),
+    // Loads and unloads, by the way that a node's `upstream` knows.
+    row("models", &["engines", "registry", "upstream"]),
     // The path of a request, in its order: an attempt opens, a meter lets it down, an answer dresses it.
     row("attempt", &["dialects", "upstream"]),
     row("meter", &["attempt", "dialects", "live", "places", "upstream"]),
     row("answer", &["dialects", "meter"]),
     row("proxy", &["answer", "attempt", "dialects", "live", "meter", "places", "registry", "steering"]),
-    // For eyes: it reads all state, and writes none. It holds the client by which engines are asked to load.
-    row("control", &["clock", "engines", "live", "places", "registry", "sessions", "settings", "steering"]),
+    // For eyes: it reads all state, and writes none. It hands orders to those who carry them out.
+    row(
+        "control",
+        &["clock", "engines", "live", "models", "places", "registry", "sessions", "settings", "steering"],
+    ),
     // The door. Lists come from `dialects`, so that it writes no wire format of its own. The control API's routes hand orders
-    // on: to the settings, to the discovery, and to an engine (load, unload) by the way that its node's `upstream` knows.
+    // on: to the settings, to the discovery, to `models`.
     row(
         "server",
         &[
@@ -58,12 +63,11 @@ pub const MODULES: &[Row] = &[
             "control",
             "dialects",
             "discovery",
-            "engines",
+            "models",
             "proxy",
             "secrets",
             "settings",
             "steering",
-            "upstream",
         ],
     ),
     // Simulated machines, and a little traffic that comes in by the door as everybody's does.

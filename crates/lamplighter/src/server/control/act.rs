@@ -3,7 +3,7 @@
 use super::{House, say::No};
 use crate::{
     config::edit::{NewNode, NodeChange},
-    discovery, engines,
+    discovery,
     settings::Refused,
 };
 use axum::{
@@ -13,10 +13,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use lamplighter_core::{config::parse_duration_ms, fleet::Node, mode::Mode, model::Model, node_url::NodeUrl};
+use lamplighter_core::{config::parse_duration_ms, mode::Mode, node_url::NodeUrl};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 type Done = Result<Response, No>;
 
@@ -58,79 +57,15 @@ struct WhichModel {
 pub async fn load(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
     let WhichModel { model } = read(&body)?;
     let Some(model) = model else { return Err(No::bad("Name the model: {\"model\": \"…\"}.")) };
-    let target = Target::find(&house, &name)?;
-    let listed = target.model(&model)?;
-    target.load(&listed).await?;
-    target.look(&house);
+    house.control.models().load(&name, &model).await?;
     done()
 }
 
 /// `POST nodes/{name}/unload` with `{"model"}`, or without: then everything goes, and the GPU is free.
 pub async fn unload(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
     let WhichModel { model } = read(&body)?;
-    let target = Target::find(&house, &name)?;
-    let models = match model {
-        Some(model) => vec![target.model(&model)?],
-        None => target.node.models.iter().filter(|model| model.loaded == Some(true)).cloned().collect(),
-    };
-    for model in &models {
-        target.unload(model).await?;
-    }
-    target.look(&house);
+    house.control.models().unload(&name, model.as_deref()).await?;
     done()
-}
-
-/// A node, and the way to ask it for something.
-struct Target {
-    node: Node,
-    upstream: Arc<crate::upstream::Upstream>,
-    engine: lamplighter_core::node::Engine,
-    http: reqwest::Client,
-}
-
-impl Target {
-    fn find(house: &House, name: &str) -> Result<Self, No> {
-        let now = house.proxy.registry.house();
-        let Some(at) = now.fleet.nodes.iter().position(|node| node.name() == name) else {
-            return Err(No::missing("no_such_node", format!("There is no node called {name:?}.")));
-        };
-        let node = now.fleet.nodes[at].clone();
-        if !node.state.takes_requests() {
-            return Err(No::conflict("node_not_up", format!("{name} is {}.", node.state.word())));
-        }
-        match (now.upstreams[at].clone(), node.engine) {
-            (Some(upstream), Some(engine)) => Ok(Self { node, upstream, engine, http: house.control.http() }),
-            _ => Err(No::conflict("node_not_up", format!("{name} cannot be asked now."))),
-        }
-    }
-
-    fn model(&self, name: &str) -> Result<Model, No> {
-        let found = self.node.models.iter().find(|model| model.answers_to(name));
-        found.cloned().ok_or_else(|| {
-            No::missing("no_such_model", format!("{} has no model {name:?}.", self.node.name()))
-        })
-    }
-
-    async fn load(&self, model: &Model) -> Result<(), No> {
-        let loaded =
-            engines::load(&self.http, &self.node.config.url, self.upstream.key(), self.engine, model);
-        loaded.await.map_err(|why| self.failed("loaded", model, &why))
-    }
-
-    async fn unload(&self, model: &Model) -> Result<(), No> {
-        let unloaded =
-            engines::unload(&self.http, &self.node.config.url, self.upstream.key(), self.engine, model);
-        unloaded.await.map_err(|why| self.failed("unloaded", model, &why))
-    }
-
-    fn failed(&self, what: &str, model: &Model, why: &str) -> No {
-        No::conflict("not_done", format!("{} was not {what} on {}: {why}.", model.name, self.node.name()))
-    }
-
-    /// What is loaded has changed: everybody should see it at once.
-    fn look(&self, house: &House) {
-        house.proxy.registry.look_at(self.node.id);
-    }
 }
 
 #[derive(Deserialize)]

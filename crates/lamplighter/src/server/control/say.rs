@@ -1,6 +1,6 @@
 //! How the control API says no: `{code, message, hint}`.
 
-use crate::{answer, config::Located, settings::Refused};
+use crate::{answer, config::Located, models::NotDone, settings::Refused};
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -67,6 +67,23 @@ impl From<Refused> for No {
                 message: complaints.iter().map(Located::to_string).collect::<Vec<_>>().join("\n"),
                 hint: None,
             },
+        }
+    }
+}
+
+impl From<NotDone> for No {
+    fn from(not_done: NotDone) -> Self {
+        match not_done {
+            NotDone::NoNode(name) => {
+                Self::missing("no_such_node", format!("There is no node called {name:?}."))
+            }
+            NotDone::NotUp(name, state) => {
+                Self::conflict("node_not_up", format!("{name} is {}.", state.word()))
+            }
+            NotDone::NoModel { node, model } => {
+                Self::missing("no_such_model", format!("{node} has no model {model:?}."))
+            }
+            NotDone::Failed(why) => Self::conflict("not_done", why),
         }
     }
 }
