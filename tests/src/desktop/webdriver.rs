@@ -97,9 +97,10 @@ impl Browser {
         self.post("/execute/async", &json!({ "script": script, "args": [] })).await
     }
 
-    /// All text on the page, as drawn.
+    /// All text on the page, as drawn; a space that does not break is a space.
     pub async fn text(&self) -> String {
-        self.run("return document.body.innerText").await.as_str().unwrap_or_default().into()
+        let text = self.run("return document.body.innerText").await;
+        text.as_str().unwrap_or_default().replace('\u{a0}', " ")
     }
 
     /// Waits until the page shows this text.
