@@ -13,12 +13,18 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::Sleep;
+use tokio::time::{Sleep, timeout};
 
 /// Largest body that names a model: images travel as base64.
 pub const INFERENCE_CAP: usize = 64 << 20;
 /// Reserved at once for a body whose length is announced: an announcement is not yet a body.
 const RESERVE_CAP: usize = 1 << 20;
+/// Of a body that is refused for its size so much more is taken in and thrown away,
+const FORGET_CAP: usize = 256 << 20;
+/// for so long at most,
+const FORGET_TIMEOUT: Duration = Duration::from_secs(10);
+/// and only while it flows.
+const FORGET_QUIET: Duration = Duration::from_millis(300);
 
 /// A request body that may not stand still for longer than `idle`.
 pub struct PatientBody {
@@ -82,6 +88,10 @@ pub async fn collect(headers: &HeaderMap, body: Body, cap: usize) -> Result<Byte
     let too_large = || Refusal::BodyTooLarge { cap_bytes: cap as u64 };
     let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     if body.size_hint().lower() > cap as u64 {
+        // Who asks first with `Expect: 100-continue` sends nothing when it is refused.
+        if !headers.contains_key(header::EXPECT) {
+            forget(body).await;
+        }
         return Err(too_large());
     }
     let raw = collect_raw(body, cap).await?;
@@ -110,6 +120,8 @@ async fn collect_raw(mut body: Body, cap: usize) -> Result<Bytes, Refusal> {
             Err(error) => return Err(Refusal::BadRequest { what: format!("its body broke off ({error})") }),
         };
         if first.as_ref().map_or(0, Bytes::len) + all.len() + chunk.len() > cap {
+            drop((first, all));
+            forget(body).await;
             return Err(Refusal::BodyTooLarge { cap_bytes: cap as u64 });
         }
         // Most bodies come in one piece, and need no copy.
@@ -124,6 +136,22 @@ async fn collect_raw(mut body: Body, cap: usize) -> Result<Bytes, Refusal> {
         }
     }
     Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+/// Takes in the rest of a body that is refused and keeps nothing of it, as long as it flows: a client that is still sending
+/// when the connection closes never reads why.
+async fn forget(mut body: Body) {
+    let rest = async {
+        let mut left = FORGET_CAP;
+        while let Ok(Some(Ok(frame))) = timeout(FORGET_QUIET, body.frame()).await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Longer than that nobody is waited for.
+    let _ = timeout(FORGET_TIMEOUT, rest).await;
 }
 
 /// axum wraps the error of a body; ours is somewhere inside.
