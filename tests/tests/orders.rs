@@ -53,6 +53,12 @@ async fn nodes_are_added_changed_and_removed_and_the_comments_stay() {
     assert_eq!((status, said["code"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("config_invalid")));
     assert!(said["message"].as_str().unwrap().contains("box"), "{said}");
 
+    let again =
+        json!({ "name": "twin", "url": format!("{}/v1", box_.url().replace("127.0.0.1", "localhost")) });
+    let (status, said) = order(&gateway, Method::POST, "nodes", again).await;
+    assert_eq!((status, said["code"].as_str()), (StatusCode::CONFLICT, Some("same_server")), "{said}");
+    assert!(!file(&gateway).contains("twin"), "{}", file(&gateway));
+
     let answer = gateway.chat("m@box", false).send().await.unwrap();
     assert_eq!(answer.headers()["x-lamplighter-node"], "box");
     let before = gateway.node("box").await;
@@ -241,6 +247,8 @@ async fn a_request_is_cancelled_from_the_outside() {
     assert!(text.contains("\"error\"") && text.contains("cancelled") && !text.contains("[DONE]"), "{text}");
     assert!(began.elapsed() < Duration::from_secs(2));
     gateway.until(|snapshot| snapshot.requests.is_empty() && snapshot.nodes[0].active == 0).await;
+    let totals = gateway.snapshot().await.totals;
+    assert_eq!((totals.cancelled, totals.failed), (1, 0), "a person's wish is no failure");
     assert_eq!(order(&gateway, Method::DELETE, "requests/mine-1", json!({})).await.0, StatusCode::NOT_FOUND);
 }
 

@@ -43,6 +43,7 @@ export const node = (name, state, more = {}) => ({
   why: null,
   gpu: null,
   vram_bytes: null,
+  vram_typed: true,
   dialects: speaks,
   slots: 1,
   priority: 0,

@@ -90,6 +90,8 @@ pub struct Node {
     /// Video memory in bytes: as written, else the largest amount seen in use.
     #[cfg_attr(feature = "ts", ts(type = "number | null"))]
     pub vram_bytes: Option<u64>,
+    /// Its owner wrote how much video memory there is; else there is at least that much.
+    pub vram_typed: bool,
     /// What it speaks natively.
     pub dialects: Dialects,
     /// Generations per loaded model sent there at once.

@@ -278,6 +278,7 @@ impl Control {
                 why: node.why.clone(),
                 gpu: node.config.gpu.clone(),
                 vram_bytes: node.vram_bytes,
+                vram_typed: node.config.vram_bytes.is_some(),
                 dialects: node.dialects,
                 slots: node.slots(),
                 priority: node.config.priority,

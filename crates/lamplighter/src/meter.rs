@@ -152,7 +152,9 @@ impl Metered {
             self.ready.push_back(dialects::error_event(self.dialect, code, &text));
         }
         self.failed = true;
-        self.holding.under_way.ends(Outcome::Failed);
+        // A person's wish is no failure.
+        let is_wish = self.holding.under_way.cancel_token().is_cancelled();
+        self.holding.under_way.ends(if is_wish { Outcome::Cancelled } else { Outcome::Failed });
         self.settle();
     }
 

@@ -95,7 +95,8 @@ pub async fn serve(proxy: &Proxy, call: Call) -> Reply {
             answer::from_node(&head, body, &node, &candidate, &call.id)
         }
         Err(Ended::Refused(refusal)) => {
-            under_way.ends(Outcome::Failed);
+            let is_wish = refusal == Refusal::Cancelled;
+            under_way.ends(if is_wish { Outcome::Cancelled } else { Outcome::Failed });
             answer::refuse(dialect, &refusal, &call.id)
         }
         Err(Ended::NodeSaid { response, node, model }) => {

@@ -39,6 +39,8 @@ pub enum Refused {
     Forbidden(String),
     /// There is no such node.
     NoNode(String),
+    /// Another node has that server already.
+    Twins(String, String),
 }
 
 /// What a change did besides what was asked.
@@ -77,6 +79,7 @@ impl Settings {
     pub async fn add(&self, node: &NewNode) -> Result<(), Refused> {
         let mut now = self.now.lock().await;
         let text = edit::add(&self.text()?, &now.found, node).map_err(Refused::File)?;
+        self.no_twin(&text, &node.name)?;
         self.write(&mut now, &text).await
     }
 
@@ -88,6 +91,7 @@ impl Settings {
         let mut now = self.now.lock().await;
         let text = self.keeping_found(&now, name)?;
         let (text, key_dropped) = edit::change(&text, name, change).map_err(Refused::File)?;
+        self.no_twin(&text, change.name.as_deref().unwrap_or(name))?;
         self.write(&mut now, &text).await?;
         Ok(Changed { key_dropped })
     }
@@ -127,6 +131,16 @@ impl Settings {
             self.apply(&now).await;
         }
         true
+    }
+
+    /// In the file the same server twice is a warning, and counts once. Written from here it is a mistake: the node would be in
+    /// the file and nowhere to be seen.
+    fn no_twin(&self, text: &str, name: &str) -> Result<(), Refused> {
+        let parsed = config::parse(text.as_bytes(), &self.path).map_err(Refused::Invalid)?;
+        let nodes = &parsed.config.nodes;
+        let Some(node) = nodes.iter().find(|node| node.name == name) else { return Ok(()) };
+        let twin = nodes.iter().find(|other| other.name != name && other.url.same_server(&node.url));
+        twin.map_or(Ok(()), |twin| Err(Refused::Twins(node.url.to_string(), twin.name.clone())))
     }
 
     /// The text in which a found node stands like a configured one.

@@ -50,10 +50,10 @@ describe('a node', () => {
   it('shows memory against the size of the card only when that was typed', () => {
     const models = [model({ loaded: true, vram_bytes: 22_978_000_000, loaded_bytes: 22_978_000_000 })];
     expect(plain(memoryInUse(node({ state: 'up' }, { models })))).toBe('89 % of 24 GB');
-    expect(plain(memoryInUse(node({ state: 'up' }, { models, vram_bytes: 22_978_000_000 })))).toBe('23 GB in use');
+    expect(plain(memoryInUse(node({ state: 'up' }, { models, vram_bytes: 22_978_000_001, vram_typed: false })))).toBe('23 GB in use');
     expect(memoryInUse(node())).toBe('');
     const all = [model({ loaded: true, vram_bytes: 2 ** 31, loaded_bytes: 2 ** 31 })];
-    expect(plain(memoryInUse(node({ state: 'up' }, { models: all, vram_bytes: 2 ** 31 })))).toBe('2.1 GB in use');
+    expect(plain(memoryInUse(node({ state: 'up' }, { models: all, vram_bytes: 2 ** 31 + 1, vram_typed: false })))).toBe('2.1 GB in use');
   });
 
   it('has the steps of its wake', () => {

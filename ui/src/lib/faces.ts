@@ -1,5 +1,5 @@
 // What the data looks like: pure functions from the snapshot to glyphs and words. Times in milliseconds by the gateway's clock.
-import { age, isTyped, memory, parseTime, rate, since, size, until, watch } from './format';
+import { age, memory, parseTime, rate, since, size, until, watch } from './format';
 import type { Gateway } from './types/Gateway';
 import type { Mode } from './types/Mode';
 import type { Model } from './types/Model';
@@ -101,8 +101,8 @@ export function memoryInUse(node: Node): string {
   const video = models.reduce((sum, model) => sum + (model.vram_bytes ?? 0), 0);
   const used = video > 0 ? video : models.reduce((sum, model) => sum + (model.loaded_bytes ?? 0), 0);
   if (used === 0) return '';
-  // The snapshot's amount may be the most that was ever seen in use: that is no capacity, so it is not shown as one.
-  if (video > 0 && node.vram_bytes !== null && used < node.vram_bytes && isTyped(node.vram_bytes)) {
+  // The most that was ever seen in use is no capacity: only what the owner wrote is shown as one.
+  if (video > 0 && node.vram_bytes !== null && used < node.vram_bytes && node.vram_typed) {
     return words.node.memoryOf(Math.round((100 * used) / node.vram_bytes), memory(node.vram_bytes));
   }
   return words.node.memory(size(used));

@@ -42,6 +42,7 @@ export function node(state: State = { state: 'up' }, change: Partial<Plain> = {}
     why: null,
     gpu: 'RTX 4090',
     vram_bytes: 24 * 2 ** 30,
+    vram_typed: true,
     dialects: { openai: true, responses: false, anthropic: true, count_tokens: false, ollama: true },
     slots: 1,
     priority: 0,

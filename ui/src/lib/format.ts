@@ -19,11 +19,6 @@ export function memory(bytes: number): string {
   return threeDigits(bytes / 2 ** 30);
 }
 
-/** Was this amount of memory typed by a person? What an engine reports is never a whole number of GB. */
-export function isTyped(bytes: number): boolean {
-  return bytes > 0 && bytes % 2 ** 29 === 0;
-}
-
 function threeDigits(value: number): string {
   const digits = value < 9.995 ? 1 : value < 99.95 ? 1 : 0;
   return value.toFixed(digits).replace(/\.0$/, '');

@@ -19,6 +19,7 @@ pub(super) fn node(name: &str, state: State) -> Node {
         since_ms: 20_000 * 86_400_000 + 15 * 3_600_000,
         why: None,
         gpu: None,
+        vram_typed: false,
         vram_bytes: None,
         dialects: Dialects::default(),
         slots: 1,

@@ -46,6 +46,10 @@ gpu: string | null,
  */
 vram_bytes: number | null, 
 /**
+ * Its owner wrote how much video memory there is; else there is at least that much.
+ */
+vram_typed: boolean, 
+/**
  * What it speaks natively.
  */
 dialects: Dialects, 

@@ -55,6 +55,9 @@ impl From<Refused> for No {
             Refused::NoNode(name) => {
                 Self::missing("no_such_node", format!("There is no node called {name:?}."))
             }
+            Refused::Twins(url, twin) => {
+                Self::conflict("same_server", format!("{url} is the node {twin:?} already."))
+            }
             Refused::Forbidden(setting) => Self {
                 status: StatusCode::FORBIDDEN,
                 code: "only_in_the_file",
@@ -64,10 +67,18 @@ impl From<Refused> for No {
             Refused::Invalid(complaints) => Self {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
                 code: "config_invalid",
-                message: complaints.iter().map(Located::to_string).collect::<Vec<_>>().join("\n"),
+                message: complaints.iter().map(words).collect::<Vec<_>>().join("\n"),
                 hint: None,
             },
         }
+    }
+}
+
+/// A complaint without the file's place: whoever reads it knows which file, and has not written its lines.
+fn words(complaint: &Located) -> String {
+    match complaint.line {
+        Some(line) => format!("{} (line {line})", complaint.message),
+        None => complaint.message.clone(),
     }
 }
 
