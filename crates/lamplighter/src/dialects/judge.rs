@@ -5,8 +5,18 @@
 
 use super::{ndjson, sse, sse::TooLong};
 use lamplighter_core::operation::Dialect;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use serde::Deserialize;
+use std::sync::LazyLock;
+
+/// A field's name with its quotes, ready to be searched for: getting ready costs more than the search of one event.
+type Field = LazyLock<Finder<'static>>;
+
+static USAGE: Field = LazyLock::new(|| Finder::new(b"\"usage\""));
+static FINISH_REASON: Field = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static DONE: Field = LazyLock::new(|| Finder::new(b"\"done\""));
+static PROMPT_EVAL_COUNT: Field = LazyLock::new(|| Finder::new(b"\"prompt_eval_count\""));
+static EVAL_COUNT: Field = LazyLock::new(|| Finder::new(b"\"eval_count\""));
 
 /// Tokens as the node told them. Zero when it did not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -120,13 +130,11 @@ pub fn tokens_of_whole(dialect: Dialect, body: &[u8]) -> Tokens {
 }
 
 fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -> Standing {
-    if has_field(data, b"\"usage\"", |first| first == b'{') {
-        usage_tokens(data, tokens);
-    }
+    usage_tokens(data, tokens);
     let is = |kind: &str| type_is(data, kind);
     match dialect {
         Dialect::Openai => {
-            if data == b"[DONE]" || has_field(data, b"\"finish_reason\"", |first| first == b'"') {
+            if data == b"[DONE]" || values(data, &FINISH_REASON).any(|value| value[0] == b'"') {
                 Standing::Complete
             } else if is_error_object(data) {
                 Standing::NodeError
@@ -153,7 +161,7 @@ fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -
             }
         }
         Dialect::Ollama => {
-            if has_field(data, b"\"done\"", |first| first == b't') {
+            if values(data, &DONE).any(|value| value[0] == b't') {
                 ollama_tokens(data, tokens);
                 Standing::Complete
             } else if is_error_object(data) {
@@ -165,18 +173,14 @@ fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -
     }
 }
 
-/// Does `field` (with its quotes) stand somewhere in the JSON with a value that begins as wanted?
+/// What stands after `field`, wherever in the JSON it is; never empty.
 ///
 /// Inside a JSON string the quotes would be escaped, so a model that talks about the field is not mistaken for it.
-fn has_field(data: &[u8], field: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
-    memmem::find_iter(data, field).any(|at| {
-        let escaped = at > 0 && data[at - 1] == b'\\';
-        let after = data[at + field.len()..].trim_ascii_start();
-        !escaped
-            && after
-                .strip_prefix(b":")
-                .and_then(|value| value.trim_ascii_start().first())
-                .is_some_and(|&b| wanted(b))
+fn values<'a>(data: &'a [u8], field: &'a Finder<'_>) -> impl Iterator<Item = &'a [u8]> {
+    let whole = field.needle().len();
+    field.find_iter(data).filter(|&at| at == 0 || data[at - 1] != b'\\').filter_map(move |at| {
+        let value = data[at + whole..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        (!value.is_empty()).then_some(value)
     })
 }
 
@@ -201,7 +205,8 @@ fn is_error_object(data: &[u8]) -> bool {
         .is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
 }
 
-/// Usage as OpenAI, Responses and Anthropic tell it, at the top or inside `response` or `message`.
+/// Usage as OpenAI, Responses and Anthropic tell it, at the top or inside `response` or `message`. Only that object is read:
+/// an answer full of embeddings is megabytes long.
 /// Anthropic's counts in `message_delta` are cumulative, so the largest is the truth.
 fn usage_tokens(data: &[u8], tokens: &mut Tokens) {
     #[derive(Deserialize, Default)]
@@ -212,21 +217,9 @@ fn usage_tokens(data: &[u8], tokens: &mut Tokens) {
         input_tokens: Option<u64>,
         output_tokens: Option<u64>,
     }
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Inside {
-        usage: Option<Usage>,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Outside {
-        usage: Option<Usage>,
-        response: Option<Inside>,
-        message: Option<Inside>,
-    }
-    let Ok(told) = serde_json::from_slice::<Outside>(data) else { return };
-    let inner = told.response.or(told.message).and_then(|inside| inside.usage);
-    for usage in [told.usage, inner].into_iter().flatten() {
+    for value in values(data, &USAGE).filter(|value| value[0] == b'{') {
+        let mut reader = serde_json::Deserializer::from_slice(value);
+        let Ok(usage) = Usage::deserialize(&mut reader) else { continue };
         tokens.input = tokens.input.max(usage.prompt_tokens.or(usage.input_tokens).unwrap_or(0));
         tokens.output = tokens.output.max(usage.completion_tokens.or(usage.output_tokens).unwrap_or(0));
     }
@@ -234,15 +227,13 @@ fn usage_tokens(data: &[u8], tokens: &mut Tokens) {
 
 /// Ollama's counts, in the last object only (ollama `api/types.go`).
 fn ollama_tokens(data: &[u8], tokens: &mut Tokens) {
-    #[derive(Deserialize)]
-    struct Counts {
-        prompt_eval_count: Option<u64>,
-        eval_count: Option<u64>,
-    }
-    if let Ok(counts) = serde_json::from_slice::<Counts>(data) {
-        tokens.input = counts.prompt_eval_count.unwrap_or(0);
-        tokens.output = counts.eval_count.unwrap_or(0);
-    }
+    let count = |field: &Finder<'_>| {
+        let value = values(data, field).last()?;
+        let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
+        std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
+    };
+    tokens.input = count(&PROMPT_EVAL_COUNT).unwrap_or(0);
+    tokens.output = count(&EVAL_COUNT).unwrap_or(0);
 }
 
 #[cfg(test)]
@@ -282,6 +273,17 @@ mod tests {
             Standing::Unfinished,
             "cut before the line end"
         );
+    }
+
+    #[test]
+    fn an_answer_in_one_piece_tells_its_tokens() {
+        let chat = br#"{"choices":[{"message":{"content":"\"usage\":{\"prompt_tokens\":9}"}}],"usage": {"prompt_tokens":5,"completion_tokens":7,"details":{"x":[1]}},"z":1}"#;
+        assert_eq!(tokens_of_whole(Dialect::Openai, chat), Tokens { input: 5, output: 7 });
+        let response = br#"{"response":{"usage":{"input_tokens":3,"output_tokens":4}}}"#;
+        assert_eq!(tokens_of_whole(Dialect::Responses, response), Tokens { input: 3, output: 4 });
+        let embedded = br#"{"embeddings":[[0.5,-1e-3]],"prompt_eval_count": 8}"#;
+        assert_eq!(tokens_of_whole(Dialect::Ollama, embedded), Tokens { input: 8, output: 0 });
+        assert_eq!(tokens_of_whole(Dialect::Ollama, br#"{"eval_count":"#), Tokens::default());
     }
 
     #[test]
