@@ -53,6 +53,9 @@ impl Default for Limits {
     }
 }
 
+/// hyper's limit on header fields when it is told none (`hyper::server::conn::http1::Builder::max_headers`).
+const HYPERS_OWN_HEADERS: usize = 100;
+
 /// What every connection shares.
 struct Door {
     router: Router,
@@ -131,10 +134,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, _place
     let Ok(local) = stream.local_addr() else { return };
     let limits = &door.limits;
     let service = service_fn(|request: Request<Incoming>| answer(request, peer, local, &door));
-    let served = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    if limits.header_fields != HYPERS_OWN_HEADERS {
+        // hyper sets aside room for them anew with each request when it is told a number.
+        builder.max_headers(limits.header_fields);
+    }
+    let served = builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
-        .max_headers(limits.header_fields)
         .max_header_size(limits.head_bytes)
         // A client that closes its writing half has hung up: that is how we notice, and free the node.
         .half_close(false)

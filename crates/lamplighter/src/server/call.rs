@@ -6,7 +6,7 @@ use super::{
 };
 use crate::proxy::Call;
 use axum::extract::Request;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use lamplighter_core::{operation::Operation, refusal::Refusal, room::Client};
 use std::{
     hash::{BuildHasher, Hash, Hasher, RandomState},
@@ -129,9 +129,9 @@ fn client(headers: &HeaderMap, agent: &str, peer: IpAddr) -> Client {
 
 fn goes_up(headers: &HeaderMap, id: &str) -> HeaderMap {
     let mut up = HeaderMap::with_capacity(12);
-    for name in GOES_UP {
-        for value in headers.get_all(name) {
-            up.append(HeaderName::from_static(name), value.clone());
+    for (name, value) in headers {
+        if GOES_UP.contains(&name.as_str()) {
+            up.append(name.clone(), value.clone());
         }
     }
     if let Ok(id) = HeaderValue::try_from(id) {
