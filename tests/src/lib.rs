@@ -11,3 +11,4 @@ pub mod peers;
 pub mod process;
 pub mod rules;
 pub mod socket;
+pub mod spoken;

@@ -1,0 +1,135 @@
+//! `lamplighter serve` and the file by which it is found.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![cfg(unix)]
+
+use lamplighter_tests::{
+    house::{Gateway, binary, command, run, signal},
+    spoken::Spoken,
+};
+use serde_json::Value;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+const CONFIG: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
+
+fn written(config: &str) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("config.toml"), config).unwrap();
+    home
+}
+
+fn mode(path: &Path) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o7777
+}
+
+/// One line of JSON when it serves; a private file with the token as long as it does; nothing after, by either signal.
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_says_where_it_is_and_tidies_up() {
+    for with in ["TERM", "INT"] {
+        let home = written(CONFIG);
+        let mut serve = Spoken::start(command(home.path(), &["serve"]));
+        let ready = serve.ready().await;
+        let fields: Vec<&str> = ready.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, ["control", "pid", "url"]);
+        assert_eq!(ready["pid"], serve.child.id());
+        let url = ready["url"].as_str().unwrap();
+        assert!(url.starts_with("http://127.0.0.1:") && !url.ends_with(":0"), "{url}");
+        let control = PathBuf::from(ready["control"].as_str().unwrap());
+        let folder = control.parent().unwrap();
+        assert_eq!(folder, home.path().join("runtime/lamplighter"));
+        assert_eq!((mode(&control), mode(folder)), (0o600, 0o700));
+        let name = control.file_name().unwrap().to_str().unwrap();
+        let hash = name.strip_prefix("control-").and_then(|name| name.strip_suffix(".json")).unwrap();
+        assert!(hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{name}");
+        let file: Value = serde_json::from_slice(&std::fs::read(&control).unwrap()).unwrap();
+        assert_eq!((&file["url"], &file["pid"]), (&ready["url"], &ready["pid"]));
+        assert!(file["token"].as_str().unwrap().len() >= 32);
+        signal(serve.child.id(), with);
+        let (code, said) = serve.end();
+        assert_eq!((code, serve.said().lines().count()), (Some(0), 1), "{said}");
+        assert!(!control.exists(), "{with}: the file stays behind");
+        assert!(!said.contains(file["token"].as_str().unwrap()));
+    }
+}
+
+/// A gateway that was killed leaves its file behind; nobody is misled by it, and the next one takes its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_gateways_file_is_stale() {
+    let home = written(CONFIG);
+    let mut serve = Spoken::start(command(home.path(), &["serve"]));
+    let control = serve.ready().await["control"].as_str().unwrap().to_owned();
+    signal(serve.child.id(), "KILL");
+    let _ = serve.end();
+    assert!(Path::new(&control).exists());
+    let (code, out, err) = run(home.path(), &["status"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.starts_with("lamplighter: no Lamplighter is running"), "{err}");
+    let mut serve = Spoken::start(command(home.path(), &["serve"]));
+    assert_eq!(serve.ready().await["control"], control);
+    assert_eq!(run(home.path(), &["status"]).0, 0);
+    // A third one with the same file takes over; the second one's end does not take the file away from it.
+    let mut third = Spoken::start(command(home.path(), &["serve"]));
+    let url = third.ready().await["url"].as_str().unwrap().to_owned();
+    signal(serve.child.id(), "TERM");
+    assert_eq!(serve.end().0, Some(0));
+    assert!(run(home.path(), &["status"]).1.starts_with(&url));
+    signal(third.child.id(), "TERM");
+    assert_eq!(third.end().0, Some(0));
+    assert!(!Path::new(&control).exists());
+}
+
+/// The same file by another way is the same gateway; without `--config` it is the one in the user's own folders.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_is_found_by_its_configuration() {
+    let home = written(CONFIG);
+    let gateway = Gateway::start_in(home).await;
+    let folder = gateway.home.path();
+    std::os::unix::fs::symlink(folder.join("config.toml"), folder.join("link.toml")).unwrap();
+    std::fs::create_dir(folder.join("sub")).unwrap();
+    let with = |config: &str| {
+        let mut command = own(folder);
+        command.current_dir(folder.join("sub")).args(["status", "--config", config]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for config in ["../config.toml", "../link.toml", "../sub/../config.toml"] {
+        assert_eq!(with(config), (Some(0), String::new()), "{config}");
+    }
+    let (code, said) = with("../other.toml");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("with ../other.toml: run `lamplighter serve --config ../other.toml`"), "{said}");
+    let said = String::from_utf8(own(folder).arg("status").output().unwrap().stderr).unwrap();
+    assert_eq!(said, "lamplighter: no Lamplighter is running: start the app, or run `lamplighter serve`\n");
+    // The user's own.
+    std::fs::create_dir_all(folder.join("config/lamplighter")).unwrap();
+    std::fs::write(folder.join("config/lamplighter/config.toml"), CONFIG).unwrap();
+    for (with_runtime, place) in
+        [(true, "runtime/lamplighter/control.json"), (false, "state/lamplighter/control.json")]
+    {
+        let mut serve = own(folder);
+        let mut status = own(folder);
+        if !with_runtime {
+            serve.env_remove("XDG_RUNTIME_DIR");
+            status.env_remove("XDG_RUNTIME_DIR");
+        }
+        serve.arg("serve");
+        let serve = Spoken::start(serve);
+        assert_eq!(serve.ready().await["control"], folder.join(place).to_str().unwrap());
+        assert_eq!(mode(&folder.join(place)), 0o600);
+        assert_eq!(status.arg("status").output().unwrap().status.code(), Some(0));
+    }
+}
+
+/// The command without `--config`.
+fn own(folder: &Path) -> Command {
+    let like = command(folder, &[]);
+    let mut command = Command::new(binary("lamplighter"));
+    for (name, value) in like.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command
+}
