@@ -102,15 +102,20 @@ impl Control {
                 Ok(None) => return "the gateway ended".into(),
                 Err(_) => return "the gateway has fallen silent".into(),
             };
+            let mut unread = None;
             let read = reader.push(&chunk, |event| {
-                if event.name == b"snapshot"
-                    && let Ok(snapshot) = serde_json::from_slice(event.data)
-                {
-                    seen(Arc::new(snapshot));
+                if event.name == b"snapshot" {
+                    match serde_json::from_slice(event.data) {
+                        Ok(snapshot) => seen(Arc::new(snapshot)),
+                        Err(why) => unread = Some(why),
+                    }
                 }
             });
-            if read.is_err() {
-                return "an event of the gateway is too long".into();
+            match (read, unread) {
+                (Ok(_), None) => {}
+                // It may be of another version.
+                (Ok(_), Some(why)) => return format!("what the gateway shows cannot be read: {why}"),
+                (Err(_), _) => return "an event of the gateway is too long".into(),
             }
         }
     }

@@ -132,12 +132,17 @@ async fn who_holds_it(why: String, http: &Client) -> String {
         let answer = http.get(format!("http://{address}{path}")).timeout(WHO).send().await.ok()?;
         answer.error_for_status().ok()?.json::<Value>().await.ok()
     };
-    if ask("/control/v1/health").await.is_some_and(|health| health["status"] == "ok") {
-        return format!("Another Lamplighter, with another configuration, serves at {address}. {why}");
+    let version = |answer: Option<Value>| {
+        let version = answer?["version"].as_str()?.chars().take(20).filter(|c| !c.is_control()).collect();
+        Some::<String>(version)
+    };
+    if let Some(version) = version(ask("/control/v1/health").await) {
+        return format!(
+            "Another Lamplighter (version {version}) serves at {address}, with another configuration or for another user. {why}"
+        );
     }
-    match ask("/api/version").await.as_ref().and_then(|answer| answer["version"].as_str()) {
+    match version(ask("/api/version").await) {
         Some(version) => {
-            let version: String = version.chars().take(20).filter(|c| !c.is_control()).collect();
             format!(
                 "An Ollama (version {version}) holds {address}. Give Lamplighter a port of its own in `listen` of [server] \
                  (11400 is the usual one), and this Ollama becomes a machine behind it. {why}"

@@ -1,6 +1,8 @@
 //! The desktop app under test, as a process of its own.
 
 use super::{screen::Screen, wait_for};
+use lamplighter_core::snapshot::Snapshot;
+use serde_json::Value;
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -100,13 +102,42 @@ impl App {
     /// # Panics
     /// When the line does not come.
     pub async fn ready(&self) -> String {
+        self.ready_line().await["url"].as_str().expect("an address").into()
+    }
+
+    async fn ready_line(&self) -> Value {
         wait_for("the line that says the app is ready", async || {
             let output = self.output();
             let line = output.split_inclusive('\n').find(|line| line.ends_with('\n'))?;
-            let value: serde_json::Value = serde_json::from_str(line).ok()?;
-            value["url"].as_str().map(Into::into)
+            serde_json::from_str(line).ok()
         })
         .await
+    }
+
+    /// What the gateway shows now.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn snapshot(&self) -> Snapshot {
+        let ready = self.ready_line().await;
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let control = std::fs::read(text(&ready["control"])).expect("its control file can be read");
+        let control: Value = serde_json::from_slice(&control).expect("JSON");
+        let url = format!("{}/control/v1/snapshot", text(&control["url"]));
+        let asked = crate::house::http().get(url).bearer_auth(text(&control["token"])).send().await;
+        asked.expect("the gateway answers").json().await.expect("a snapshot")
+    }
+
+    /// Its memory in bytes, as `/proc` counts it: what is resident.
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     /// Waits until it has ended by itself.
