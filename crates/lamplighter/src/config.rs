@@ -75,7 +75,7 @@ pub struct Broken {
 /// [`Broken`] when the file is broken and no good copy of it exists.
 pub fn load(path: &Path, state: &Path) -> Result<Loaded, Broken> {
     let loaded = |config, complaints, origin| Loaded { config, path: path.to_owned(), complaints, origin };
-    let copy = state.join(format!("last-good-{}.toml", fingerprint(path)));
+    let copy = copy_of(path, state);
     let parsed = match source::read(path) {
         Ok(None) => return Ok(loaded(Config::default(), vec![], Origin::NoFile)),
         Ok(Some(bytes)) => parse(&bytes, path).map(|parsed| (parsed, bytes)),
@@ -95,6 +95,26 @@ pub fn load(path: &Path, state: &Path) -> Result<Loaded, Broken> {
             None => Err(Broken { path: path.to_owned(), complaints: broken }),
         },
     }
+}
+
+/// Reads the file's bytes; `None` when there is none.
+///
+/// # Errors
+/// When it cannot be read, or is no file of that kind.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Located> {
+    source::read(path)
+}
+
+/// Keeps a copy of a file that is good, for a start at which it is not.
+///
+/// # Errors
+/// When the copy cannot be written.
+pub fn keep_last_good(path: &Path, state: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    keep(&copy_of(path, state), bytes)
+}
+
+fn copy_of(path: &Path, state: &Path) -> PathBuf {
+    state.join(format!("last-good-{}.toml", fingerprint(path)))
 }
 
 /// What [`parse`] found in a file without errors.

@@ -60,6 +60,8 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     /// What the start had to say.
     pub notices: Vec<Problem>,
+    /// Told when something has changed that eyes would see.
+    pub changed: Arc<Notify>,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -79,6 +81,7 @@ pub struct Control {
     /// What there is to say about the configuration and the listeners.
     notices: Mutex<Vec<Problem>>,
     sessions: Sessions,
+    changed: Arc<Notify>,
     seq: AtomicU64,
     latest: watch::Sender<Arc<Snapshot>>,
     stop: CancellationToken,
@@ -101,6 +104,7 @@ impl Control {
             registry: parts.registry,
             http,
             notices: Mutex::new(parts.notices),
+            changed: parts.changed,
             seq: AtomicU64::new(0),
             latest: watch::Sender::default(),
             stop: parts.stop,
@@ -127,9 +131,13 @@ impl Control {
         self.http.clone()
     }
 
-    /// The configuration was written anew and is good: what was said against the old one is settled.
-    pub fn config_is_good(&self) {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).retain(|notice| notice.code != CONFIG);
+    /// What there is to say of the configuration now, in place of what was said before.
+    pub fn say_of_config(&self, problems: Vec<Problem>) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.retain(|notice| notice.code != CONFIG);
+        notices.extend(problems);
+        drop(notices);
+        self.changed.notify_one();
     }
 
     /// A code that a browser trades for the token.
@@ -147,12 +155,12 @@ impl Control {
     }
 
     /// Publishes a snapshot after each change while somebody looks. Nobody looking costs nothing.
-    pub async fn run(self: Arc<Self>, changed: Arc<Notify>) {
+    pub async fn run(self: Arc<Self>) {
         loop {
             let running = self.requests.count() > 0 && self.latest.receiver_count() > 0;
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = changed.notified() => {}
+                () = self.changed.notified() => {}
                 () = tokio::time::sleep(RUNNING), if running => {}
             }
             if self.latest.receiver_count() > 0 {
@@ -225,8 +233,9 @@ impl Control {
         let house = self.registry.house();
         let fleet = &house.fleet;
         let local_only = self.steering.mode() == Mode::Local;
-        let planned =
-            self.places.with_room(|room| route::plan(fleet, room, Ask { model, pin, operation, local_only }));
+        let planned = self
+            .places
+            .with_room(|room| route::explain(fleet, room, Ask { model, pin, operation, local_only }));
         match planned {
             Ok(plan) => {
                 let candidates: Vec<Value> = plan

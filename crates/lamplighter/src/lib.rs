@@ -20,6 +20,7 @@ pub mod models;
 pub mod places;
 pub mod proxy;
 pub mod registry;
+pub mod reload;
 pub mod secrets;
 pub mod server;
 pub mod sessions;
@@ -156,7 +157,7 @@ impl Lamplighter {
         let written = control_file::write(&place, &info)
             .map_err(|error| StartError::Door(format!("{} cannot be written: {error}", place.display())))?;
 
-        let settings = Arc::new(Settings::new(config_path, loaded.config.clone(), registry.clone()));
+        let settings = Arc::new(Settings::new(config_path, state, loaded.config.clone(), registry.clone()));
         if loaded.config.nodes.is_empty() {
             let own_ports = bound.addresses.iter().map(SocketAddr::port).collect();
             tasks.spawn(discovery::run(settings.clone(), own_ports, stop.clone()));
@@ -168,11 +169,13 @@ impl Lamplighter {
             places: places.clone(),
             requests: requests.clone(),
             steering: steering.clone(),
-            settings,
+            settings: settings.clone(),
             notices,
+            changed,
             stop: stop.clone(),
         }));
-        tasks.spawn(control.clone().run(changed));
+        tasks.spawn(control.clone().run());
+        tasks.spawn(reload::run(settings, control.clone(), stop.clone()));
         let proxy = Arc::new(Proxy { registry, places, requests: requests.clone(), steering });
         let guard = Guard::new(
             &bound.addresses,

@@ -16,6 +16,8 @@ use tokio::sync::Mutex;
 #[derive(Debug)]
 pub struct Settings {
     path: PathBuf,
+    /// Where the last good copy is kept.
+    state: PathBuf,
     registry: Registry,
     /// One change at a time.
     now: Mutex<Now>,
@@ -24,6 +26,8 @@ pub struct Settings {
 #[derive(Debug)]
 struct Now {
     config: Config,
+    /// The file's bytes as they were last looked at, good or not; `None` before the first look.
+    seen: Option<Vec<u8>>,
     /// Nodes found on this computer while none is configured. They live in memory until the first write keeps them.
     found: Vec<NodeConfig>,
 }
@@ -43,6 +47,22 @@ pub enum Refused {
     Twins(String, String),
 }
 
+/// What has become of a file that was read again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reloaded {
+    /// It says what it said.
+    Unchanged,
+    /// Its nodes and aliases are in force.
+    Applied {
+        /// What somebody should look at although it works.
+        warnings: Vec<Located>,
+        /// Settings of the door that changed: they count from the next start.
+        later: Vec<&'static str>,
+    },
+    /// It is broken; what was in force stays so.
+    Broken(Vec<Located>),
+}
+
 /// What a change did besides what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Changed {
@@ -53,8 +73,8 @@ pub struct Changed {
 impl Settings {
     /// The settings that were loaded from `path`.
     #[must_use]
-    pub fn new(path: PathBuf, config: Config, registry: Registry) -> Self {
-        Self { path, registry, now: Mutex::new(Now { config, found: Vec::new() }) }
+    pub fn new(path: PathBuf, state: PathBuf, config: Config, registry: Registry) -> Self {
+        Self { path, state, registry, now: Mutex::new(Now { config, seen: None, found: Vec::new() }) }
     }
 
     /// The file's place.
@@ -133,6 +153,43 @@ impl Settings {
         true
     }
 
+    /// Reads the file again. When it has changed and is good, the nodes and aliases follow; when it is broken, nothing changes.
+    pub async fn reload(&self) -> Reloaded {
+        let mut now = self.now.lock().await;
+        let bytes = match config::read(&self.path) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(complaint) => return Reloaded::Broken(vec![complaint]),
+        };
+        if now.seen.as_ref() == Some(&bytes) {
+            return Reloaded::Unchanged;
+        }
+        let first = now.seen.replace(bytes.clone()).is_none();
+        // A file that was taken away configures nothing, as at the start; one that was emptied is damaged.
+        let exists = self.path.exists();
+        let parsed = if exists { config::parse(&bytes, &self.path) } else { config::parse(b"#", &self.path) };
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(complaints) => return Reloaded::Broken(complaints),
+        };
+        if first && parsed.config == now.config {
+            return Reloaded::Unchanged;
+        }
+        if exists {
+            self.keep(&bytes);
+        }
+        let later = server_changes(&now.config, &parsed.config);
+        now.config = Config { server: now.config.server.clone(), ..parsed.config };
+        now.found.clear();
+        self.apply(&now).await;
+        Reloaded::Applied { warnings: parsed.warnings, later }
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        if let Err(error) = config::keep_last_good(&self.path, &self.state, bytes) {
+            tracing::warn!(%error, "the last good copy of the configuration cannot be kept");
+        }
+    }
+
     /// In the file the same server twice is a warning, and counts once. Written from here it is a mistake: the node would be in
     /// the file and nowhere to be seen.
     fn no_twin(&self, text: &str, name: &str) -> Result<(), Refused> {
@@ -170,6 +227,8 @@ impl Settings {
         let parsed = config::parse(text.as_bytes(), &self.path).map_err(Refused::Invalid)?;
         config::write_atomically(&self.path, text.as_bytes(), mode_of(&self.path))
             .map_err(|error| Refused::File(format!("{} cannot be written: {error}", self.path.display())))?;
+        self.keep(text.as_bytes());
+        now.seen = Some(text.as_bytes().to_vec());
         // The door stays as it is while we run: what the file says of it counts at the next start.
         now.config = Config { server: now.config.server.clone(), ..parsed.config };
         now.found.clear();
@@ -184,6 +243,17 @@ impl Settings {
         let watched = without_doubles(nodes).into_iter().map(|node| watched(node, base_dir)).collect();
         self.registry.reconfigure(watched, now.config.aliases.clone(), found_only).await;
     }
+}
+
+fn server_changes(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (old, new) = (&old.server, &new.server);
+    let changes = [
+        ("listen", old.listen != new.listen),
+        ("allowed_hosts", old.allowed_hosts != new.allowed_hosts),
+        ("allowed_origins", old.allowed_origins != new.allowed_origins),
+        ("key", old.key != new.key),
+    ];
+    changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
 }
 
 /// A node with its key read, or the reason why it cannot be.

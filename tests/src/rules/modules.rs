@@ -53,6 +53,8 @@ pub const MODULES: &[Row] = &[
         "control",
         &["clock", "engines", "live", "models", "places", "registry", "sessions", "settings", "steering"],
     ),
+    // From the file to the settings, and what there is to say of it to the eyes.
+    row("reload", &["config", "control", "settings"]),
     // The door. Lists come from `dialects`, so that it writes no wire format of its own. The control API's routes hand orders
     // on: to the settings, to the discovery, to `models`.
     row(

@@ -109,7 +109,7 @@ pub async fn route(State(house): State<House>, body: Bytes) -> Done {
 pub async fn add_node(State(house): State<House>, body: Bytes) -> Done {
     let node: NewNode = read_node(&body)?;
     house.control.settings().add(&node).await?;
-    house.control.config_is_good();
+    house.control.say_of_config(Vec::new());
     Ok((StatusCode::CREATED, Json(json!({ "name": node.name }))).into_response())
 }
 
@@ -117,14 +117,14 @@ pub async fn add_node(State(house): State<House>, body: Bytes) -> Done {
 pub async fn change_node(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
     let change: NodeChange = read_node(&body)?;
     let changed = house.control.settings().change(&name, &change).await?;
-    house.control.config_is_good();
+    house.control.say_of_config(Vec::new());
     Ok(Json(json!({ "key_dropped": changed.key_dropped })).into_response())
 }
 
 /// `DELETE nodes/{name}`: takes a node out of the file. What runs there may finish.
 pub async fn remove_node(State(house): State<House>, Path(name): Path<String>) -> Done {
     house.control.settings().remove(&name).await?;
-    house.control.config_is_good();
+    house.control.say_of_config(Vec::new());
     done()
 }
 
@@ -175,7 +175,7 @@ struct Text {
 pub async fn put_config(State(house): State<House>, body: Bytes) -> Done {
     let Text { text } = read(&body)?;
     house.control.settings().replace(&text).await?;
-    house.control.config_is_good();
+    house.control.say_of_config(Vec::new());
     done()
 }
 
