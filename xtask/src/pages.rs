@@ -42,6 +42,18 @@ pub fn test(root: &Path, yes: bool) -> (Vec<String>, Result<(), String>) {
     }
 }
 
+/// The tests in a browser; returns what the test runner printed. The gateway must be built.
+pub fn browse(root: &Path, yes: bool) -> (Vec<String>, Result<(), String>) {
+    match npm(&root.join("ui"), yes, &["run", "--silent", "e2e"]) {
+        Ok(mut tests) => {
+            let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+            let binary = target.join("debug/lamplighter");
+            child::tee(tests.env("NO_COLOR", "1").env("LAMPLIGHTER_BIN", binary), 10 * MINUTE)
+        }
+        Err(why) => (Vec::new(), Err(why)),
+    }
+}
+
 /// When the newest file in `path` was changed; `None`, the oldest of all, where there is none.
 fn newest(path: &Path) -> Option<SystemTime> {
     let about = fs::metadata(path).ok()?;

@@ -43,7 +43,8 @@ impl Suite<'_> {
         let build = [&["build"], members, &["--bins", "--tests"]].concat();
         self.plain("build", &build, 40 * MINUTE)?;
         let tools = self.tools()?;
-        self.tests(members, tools.as_ref())
+        self.tests(members, tools.as_ref())?;
+        self.browser()
     }
 
     fn packages(&mut self) -> Result<(), String> {
@@ -69,6 +70,22 @@ impl Suite<'_> {
             }
             pages::build(root, yes)?;
             let (lines, verdict) = pages::test(root, yes);
+            let mut own = Tally::default();
+            own.read(lines.iter().map(String::as_str));
+            sum.add(own);
+            verdict.map(|()| Outcome::Done(own.to_string()))
+        })
+    }
+
+    /// The pages in a real browser: in front of a gateway that is made up, and of the real one that was just built.
+    fn browser(&mut self) -> Result<(), String> {
+        let (root, yes, quick, sum) = (self.root, self.yes, self.quick, &mut self.tally);
+        self.steps.step("browser", "cd ui && npm run e2e", || {
+            if quick || !pages::exist(root) {
+                let why = if quick { "--quick" } else { "ui/ has no package.json yet" };
+                return Ok(Outcome::Skipped(why.to_owned()));
+            }
+            let (lines, verdict) = pages::browse(root, yes);
             let mut own = Tally::default();
             own.read(lines.iter().map(String::as_str));
             sum.add(own);

@@ -13,7 +13,10 @@ impl Tally {
     pub fn read<'a>(&mut self, lines: impl IntoIterator<Item = &'a str>) {
         for line in lines {
             let plain = without_colour(line);
-            let Some(one) = cargo_line(plain.trim()).or_else(|| vitest_line(plain.trim())) else {
+            let Some(one) = cargo_line(plain.trim())
+                .or_else(|| vitest_line(plain.trim()))
+                .or_else(|| node_line(plain.trim()))
+            else {
                 continue;
             };
             self.add(one);
@@ -68,6 +71,18 @@ fn vitest_line(line: &str) -> Option<Tally> {
     })
 }
 
+/// `ℹ pass 51`, `ℹ fail 0`, `ℹ skipped 0`: Node's own runner, a line for each.
+fn node_line(line: &str) -> Option<Tally> {
+    let (word, number) = line.strip_prefix('ℹ').or_else(|| line.strip_prefix('#'))?.trim().split_once(' ')?;
+    let (count, none) = (number.trim().parse().ok()?, Tally::default());
+    match word {
+        "pass" => Some(Tally { passed: count, ..none }),
+        "fail" | "cancelled" => Some(Tally { failed: count, ..none }),
+        "skipped" | "todo" => Some(Tally { skipped: count, ..none }),
+        _ => None,
+    }
+}
+
 fn number_before(part: &str, word: &str) -> Option<u64> {
     part.trim().strip_suffix(word)?.trim().parse().ok()
 }
@@ -112,6 +127,13 @@ mod tests {
             "\u{1b}[2m      Tests \u{1b}[22m \u{1b}[31m1 failed\u{1b}[39m | \u{1b}[32m12 passed\u{1b}[39m | 2 skipped (15)",
         ]);
         assert_eq!(sum, Tally { passed: 12, failed: 1, skipped: 2 });
+    }
+
+    #[test]
+    fn nodes_runner_counts_a_line_each() {
+        let lines =
+            ["ℹ tests 54", "ℹ suites 7", "ℹ pass 51", "ℹ fail 1", "ℹ cancelled 0", "ℹ skipped 2", "ℹ todo 0"];
+        assert_eq!(tally(&lines), Tally { passed: 51, failed: 1, skipped: 2 });
     }
 
     #[test]
