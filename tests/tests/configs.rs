@@ -7,14 +7,10 @@ use lamplighter_tests::{
     apart::{self, Apart},
     house::{self, Gateway, PATIENCE, run, skip},
     socket::{self, Reply},
+    spoken::Spoken,
 };
-use serde_json::{Value, json};
-use std::{
-    io::{BufRead, BufReader},
-    net::TcpListener,
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use serde_json::json;
+use std::{net::TcpListener, path::Path, process::Command, time::Duration};
 use tempfile::TempDir;
 
 const SERVER: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
@@ -167,39 +163,35 @@ async fn an_alias_to_an_unknown_model_is_a_warning() {
     assert_eq!(gateway.chat("coder", false).send().await.unwrap().status(), 200);
 }
 
-/// Serves in a folder that outlives it. Its process, and its address.
-fn serve(folder: &Path) -> (Child, String) {
-    let piped = Stdio::piped;
-    let mut child = house::command(folder, &["serve"]).stdout(piped()).stderr(piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let Ok(ready) = serde_json::from_str::<Value>(&line) else {
-        let said = child.wait_with_output().unwrap().stderr;
-        panic!("it does not start: {}", String::from_utf8_lossy(&said));
-    };
-    (child, ready["url"].as_str().unwrap().to_owned())
+/// Serves in a folder that outlives it, and says where.
+async fn serve(folder: &Path) -> (Spoken, String) {
+    let serving = Spoken::start(house::command(folder, &["serve"]));
+    let url = serving.ready().await["url"].as_str().unwrap().to_owned();
+    (serving, url)
 }
 
 /// Ends it. What it has logged.
-fn end(child: Child) -> String {
-    house::signal(child.id(), "TERM");
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    String::from_utf8_lossy(&output.stderr).into_owned()
+fn end(mut serving: Spoken) -> String {
+    house::signal(serving.child.id(), "TERM");
+    let (code, said) = serving.end();
+    assert_eq!(code, Some(0), "{said}");
+    said
 }
 
 /// A file that worked once and is broken now does not take the house down.
-#[test]
-fn the_last_good_copy_is_used_and_named() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_good_copy_is_used_and_named() {
     let good = format!("{SERVER}{NODE}");
     let home = written(&good);
     let path = home.path().join("config.toml");
-    end(serve(home.path()).0);
+    end(serve(home.path()).await.0);
     for (broken, place) in
         [(&*good.replace("url", "ulr"), ":5:1"), ("", "the file is empty"), ("\0\0", ":1:1")]
     {
         std::fs::write(&path, broken).unwrap();
-        let (child, url) = serve(home.path());
+        let (child, url) = serve(home.path()).await;
+        // The file is looked at again soon after the start: what is used does not change by that.
+        tokio::time::sleep(Duration::from_millis(800)).await;
         let (code, out, err) = run(home.path(), &["status"]);
         assert_eq!(code, 0, "{err}");
         assert!(out.contains(&url) && out.contains("○ nas"), "{out}");
@@ -224,7 +216,7 @@ fn the_last_good_copy_is_used_and_named() {
     assert_eq!(other.output().unwrap().status.code(), Some(2));
     // Repaired, it counts again.
     std::fs::write(&path, good.replace("\"nas\"", "\"attic\"")).unwrap();
-    let (child, _) = serve(home.path());
+    let (child, _) = serve(home.path()).await;
     let (_, out, _) = run(home.path(), &["status"]);
     assert!(out.contains("attic") && !out.contains("last good copy"), "{out}");
     end(child);

@@ -131,6 +131,13 @@ impl Control {
         self.http.clone()
     }
 
+    /// Is this among what there is to say about the configuration?
+    #[must_use]
+    pub fn has_said(&self, message: &str) -> bool {
+        let notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.iter().any(|notice| notice.code == CONFIG && notice.message == message)
+    }
+
     /// What there is to say of the configuration now, in place of what was said before.
     pub fn say_of_config(&self, problems: Vec<Problem>) {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);

@@ -47,6 +47,8 @@ pub async fn run(settings: Arc<Settings>, control: Arc<Control>, stop: Cancellat
                     warnings.iter().map(problem).chain(later.into_iter().map(at_next_start)).collect(),
                 );
             }
+            // As it was at the start, which has said what is used instead.
+            Reloaded::Broken(complaints) if complaints.iter().all(|c| control.has_said(&c.to_string())) => {}
             Reloaded::Broken(complaints) => {
                 let file = settings.path().display();
                 tracing::error!(%file, "the configuration is broken; what was in force stays so");
