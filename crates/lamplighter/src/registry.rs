@@ -300,7 +300,7 @@ impl Keeper {
             }),
             Order::Drifted { node, model } => self.entry(node).is_some_and(|entry| entry.drift(&model)),
             Order::LookAtAll => {
-                self.nodes.iter().for_each(|entry| entry.want_look(Wanted::Pulse));
+                self.nodes.iter().for_each(|entry| entry.want_look(Wanted::Full));
                 false
             }
             Order::LookAt { node } => {
