@@ -18,14 +18,7 @@ use std::{
 /// Longest that anything in a desktop test may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Writes down that `test` cannot run here, and why; the suite counts such lines, and CI accepts none.
-pub fn skip(test: &str, why: &str) {
-    eprintln!("SKIPPED {test}: {why}");
-    let Some(path) = std::env::var_os("LAMPLIGHTER_SKIPS") else { return };
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    let written = file.and_then(|mut file| writeln!(file, "{test}: {why}"));
-    assert!(written.is_ok(), "the skip could not be written down: {written:?}");
-}
+pub use crate::house::skip;
 
 /// Asks `question` again and again until it has an answer.
 ///
