@@ -10,7 +10,6 @@ pub mod windows;
 use lamplighter_simnode::SimNode;
 use screen::Screen;
 use std::{
-    io::Write,
     path::PathBuf,
     time::{Duration, Instant},
 };

@@ -282,7 +282,9 @@ pub fn signal(pid: u32, name: &str) {
 #[must_use]
 pub fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    // A test that would wait for ever fails instead.
+    let patience = Duration::from_secs(120);
+    reqwest::Client::builder().no_proxy().timeout(patience).build().expect("a client")
 }
 
 /// A skipped test says why: on its own output, and to `cargo xtask test`, which lets none pass in CI.

@@ -19,7 +19,9 @@ fn save(gateway: &Gateway, text: &str) {
 }
 
 async fn node(name: &str, tok_s: f64) -> SimNode {
-    SimNode::start(Profile::ollama(name).model(SimModel::new("m").loaded(true)).tok_s(tok_s).parallel(64)).await.unwrap()
+    SimNode::start(Profile::ollama(name).model(SimModel::new("m").loaded(true)).tok_s(tok_s).parallel(64))
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
