@@ -29,6 +29,8 @@ pub struct Catalogue {
     entries: BTreeMap<String, Entry>,
     /// Other names of listed models (llama.cpp `aliases`) → key of the entry.
     other_names: HashMap<String, String>,
+    /// Any name of a model → positions in `Fleet::nodes` of those that answer to it.
+    holders: HashMap<String, Vec<usize>>,
 }
 
 impl Catalogue {
@@ -38,6 +40,12 @@ impl Catalogue {
         let mut catalogue = Self::default();
         for (node_at, node) in nodes.iter().enumerate().filter(|(_, node)| node.state.takes_requests()) {
             for (model_at, listed) in node.models.iter().enumerate() {
+                for name in std::iter::once(&listed.name).chain(&listed.aliases) {
+                    let holders = catalogue.holders.entry(model::key(name).to_owned()).or_default();
+                    if holders.last() != Some(&node_at) {
+                        holders.push(node_at);
+                    }
+                }
                 let key = model::key(&listed.name);
                 let entry = catalogue.entries.entry(key.to_owned()).or_insert_with(|| Entry {
                     name: listed.name.clone(),
@@ -68,6 +76,12 @@ impl Catalogue {
     pub fn find(&self, name: &str) -> Option<&Entry> {
         let key = model::key(name);
         self.entries.get(key).or_else(|| self.entries.get(self.other_names.get(key)?))
+    }
+
+    /// The nodes that take requests and answer to `name`: positions in `Fleet::nodes`, in order.
+    #[must_use]
+    pub fn holders(&self, name: &str) -> &[usize] {
+        self.holders.get(model::key(name)).map_or(&[], Vec::as_slice)
     }
 
     /// Every model, by name.

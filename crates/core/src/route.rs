@@ -97,7 +97,7 @@ pub struct RoutePlan {
     pub alias: Option<String>,
     /// Never empty.
     pub tiers: Vec<Tier>,
-    /// Every node that is not in a tier, per model.
+    /// Every node that is not in a tier, per model; of [`plan_among_holders`], only those that have the model.
     pub passed_over: Vec<PassedOver>,
 }
 
@@ -117,11 +117,24 @@ pub struct NoRoute {
 /// # Errors
 /// `NoRoute` when no node can serve any of the models the name stands for.
 pub fn plan(fleet: &Fleet, room: &Room, ask: Ask<'_>) -> Result<RoutePlan, Box<NoRoute>> {
+    search(fleet, room, ask, true)
+}
+
+/// The same plan, but nobody asks why the others were passed over: only the nodes that have the model are looked at, so that
+/// a large fleet costs a request nothing.
+///
+/// # Errors
+/// As [`plan`], with every node's reason.
+pub fn plan_among_holders(fleet: &Fleet, room: &Room, ask: Ask<'_>) -> Result<RoutePlan, Box<NoRoute>> {
+    search(fleet, room, ask, false).or_else(|_| plan(fleet, room, ask))
+}
+
+fn search(fleet: &Fleet, room: &Room, ask: Ask<'_>, everyone: bool) -> Result<RoutePlan, Box<NoRoute>> {
     let (name, own_pin) = model::split_pin(ask.model);
     let pin = ask.pin.or(own_pin);
     let targets = alias::resolve(&fleet.aliases, name);
-    let mut search =
-        Search { fleet, room, operation: ask.operation, local_only: ask.local_only, passed_over: Vec::new() };
+    let Ask { operation, local_only, .. } = ask;
+    let mut search = Search { fleet, room, operation, local_only, everyone, passed_over: Vec::new() };
     let mut tiers = Vec::with_capacity(targets.len());
     for target in &targets {
         let target = Target { node: target.node.or(pin), ..*target };
@@ -144,6 +157,8 @@ struct Search<'a> {
     room: &'a Room,
     operation: Operation,
     local_only: bool,
+    /// Look at every node, not only at those that have the model.
+    everyone: bool,
     passed_over: Vec<PassedOver>,
 }
 
@@ -151,7 +166,16 @@ impl Search<'_> {
     /// Who can serve `target`, best first. Everybody else is noted with the reason.
     fn candidates(&mut self, target: Target<'_>) -> Vec<Candidate> {
         let mut found: Vec<(_, Candidate)> = Vec::new();
-        for (at, node) in self.fleet.nodes.iter().enumerate() {
+        let fleet = self.fleet;
+        let all: Vec<usize>;
+        let looked_at = if self.everyone {
+            all = (0..fleet.nodes.len()).collect();
+            &all
+        } else {
+            fleet.catalogue.holders(target.model)
+        };
+        for &at in looked_at {
+            let node = &fleet.nodes[at];
             match self.judge(node, target) {
                 Ok(listed) => {
                     let candidate = self.candidate(at, node, listed, target.node.is_some());

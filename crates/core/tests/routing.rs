@@ -1,0 +1,86 @@
+//! Routing: the short way to a plan gives the plan of the long way, for any fleet.
+#![allow(clippy::unwrap_used)]
+
+use lamplighter_core::{
+    catalogue::Catalogue,
+    config::NodeConfig,
+    fleet::{Fleet, Node, NodeId},
+    model::Model,
+    node::{Presence, State},
+    node_url::NodeUrl,
+    operation::{Dialects, Operation},
+    room::Room,
+    route::{self, Ask, NoRoute, RoutePlan},
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const NAMES: [&str; 5] = ["a", "a:latest", "b:7b", "c", "d"];
+
+fn node(at: u32, state: State, openai: bool, models: Vec<Model>) -> Node {
+    let config = NodeConfig {
+        name: format!("node-{at}"),
+        url: NodeUrl::parse(&format!("127.0.0.1:{}", 9000 + at)).unwrap(),
+        engine: None,
+        presence: Presence::AlwaysOn,
+        max_concurrent: None,
+        priority: 0,
+        api_key: None,
+        gpu: None,
+        vram_bytes: None,
+    };
+    Node {
+        id: NodeId(at),
+        config: Arc::new(config),
+        engine: None,
+        version: None,
+        dialects: Dialects { openai, ..Dialects::default() },
+        state,
+        since_ms: 0,
+        why: None,
+        suspect: false,
+        told_slots: None,
+        models: models.into(),
+        vram_bytes: None,
+        probe_ms: None,
+    }
+}
+
+fn any_fleet() -> impl Strategy<Value = Fleet> {
+    let name = || proptest::sample::select(&NAMES[..]).prop_map(str::to_owned);
+    let model = (name(), prop::collection::vec(name(), 0..2), prop::option::of(any::<bool>()))
+        .prop_map(|(name, aliases, loaded)| Model { name, aliases, loaded, ..Model::default() });
+    let state =
+        proptest::sample::select(&[State::Up, State::Up, State::Degraded, State::Away, State::Unknown][..]);
+    let node = (state, prop::bool::weighted(0.8), prop::collection::vec(model, 0..4));
+    prop::collection::vec(node, 0..6).prop_map(|nodes| {
+        let nodes: Vec<Node> = (0..)
+            .zip(nodes)
+            .map(|(at, (state, openai, models))| self::node(at, state, openai, models))
+            .collect();
+        Fleet { catalogue: Catalogue::merge(&nodes), nodes, ..Fleet::default() }
+    })
+}
+
+fn told(planned: Result<RoutePlan, Box<NoRoute>>) -> String {
+    match planned {
+        Ok(plan) => format!("{:?}", plan.tiers),
+        Err(no_route) => format!("{no_route:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn looking_only_at_holders_changes_no_plan(
+        fleet in any_fleet(),
+        model in proptest::sample::select(&["a", "b:7b", "c:latest", "d@node-1", "nobody-has-it"][..]),
+        pin in proptest::option::of(Just("node-0")),
+    ) {
+        let ask = Ask { model, pin, operation: Operation::ChatCompletions, local_only: false };
+        let room = Room::default();
+        prop_assert_eq!(
+            told(route::plan_among_holders(&fleet, &room, ask)),
+            told(route::plan(&fleet, &room, ask))
+        );
+    }
+}
