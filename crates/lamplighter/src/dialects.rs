@@ -44,6 +44,15 @@ pub fn error_event(dialect: Dialect, code: &str, text: &str) -> Bytes {
     }
 }
 
+/// What ends an event of a stream, also one that has been cut.
+#[must_use]
+pub fn end_of_event(dialect: Dialect) -> Bytes {
+    Bytes::from_static(match dialect {
+        Dialect::Openai | Dialect::Responses | Dialect::Anthropic => b"\n\n",
+        Dialect::Ollama => b"\n",
+    })
+}
+
 /// The model lists, in each dialect's shape.
 pub mod lists {
     pub use super::{

@@ -36,6 +36,8 @@ pub struct Holding {
 pub struct Metered {
     ready: VecDeque<Bytes>,
     partial: BytesMut,
+    /// The beginning of `partial`'s event has gone down already.
+    half_down: bool,
     judge: Option<Judge>,
     rest: Option<Incoming>,
     dialect: Dialect,
@@ -72,6 +74,7 @@ impl Metered {
         let mut metered = Self {
             ready,
             partial,
+            half_down: false,
             judge,
             rest,
             dialect,
@@ -95,8 +98,12 @@ impl Metered {
         };
         match judge.push(&chunk) {
             Err(_) => self.end_early("event_too_long", "sent an event without an end"),
-            Ok(Some(to)) if self.partial.is_empty() && to == chunk.len() => self.ready.push_back(chunk),
+            Ok(Some(to)) if self.partial.is_empty() && to == chunk.len() => {
+                self.half_down = false;
+                self.ready.push_back(chunk);
+            }
             Ok(Some(to)) => {
+                self.half_down = false;
                 if !self.partial.is_empty() {
                     self.ready.push_back(self.partial.split().freeze());
                 }
@@ -106,6 +113,7 @@ impl Metered {
             Ok(None) => self.partial.extend_from_slice(&chunk),
         }
         if self.partial.len() > HOLD_CAP {
+            self.half_down = true;
             self.ready.push_back(self.partial.split().freeze());
         }
         self.hear();
@@ -148,6 +156,10 @@ impl Metered {
         self.partial.clear();
         tracing::warn!(request = self.holding.under_way.id(), node = self.node, what, "answer cut short");
         if self.judge.is_some() {
+            if self.half_down {
+                // The error must not stand on the line of the event that it ends.
+                self.ready.push_back(dialects::end_of_event(self.dialect));
+            }
             let text = format!("{} {what}.", self.node);
             self.ready.push_back(dialects::error_event(self.dialect, code, &text));
         }
