@@ -239,14 +239,40 @@ async fn a_close_delimited_stream_that_is_cut() {
     assert!(!rest.contains("half"), "{text}");
 }
 
+/// An event larger than what is held back has gone down in part when it is cut: the error still stands on lines of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_after_half_a_large_event_can_be_read() {
+    let (node, gateway) = over(Profile::ollama("node"), "").await;
+    // More than an event may have: 12 MiB without a line end.
+    node.set_fault(FaultRule::from(Fault::HugeLine { bytes: 12 << 20 }).on(On::Generation));
+    for (path, end) in DIALECTS {
+        let got = stream(&gateway, path, path).send().await.unwrap().bytes().await.unwrap();
+        let text = String::from_utf8_lossy(&got).into_owned();
+        let tail = &text[text.len().saturating_sub(500)..];
+        assert!(error_at_the_end(path, &text).is_some(), "{path}: {tail}");
+        assert!(text.len() > 1 << 20 && !tail.contains(end.trim_end()), "{path}: {tail}");
+    }
+    all_is_quiet(&gateway, &node).await;
+
+    let event = "data: {\"choices\":[{\"delta\":{\"content\":\"half\"},\"finish_reason\":null}]}\n\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+    let large = event.replace("half", &"x".repeat(300_000));
+    let scripted = Scripted::start(format!("{head}{event}{}", &large[..200_000])).await;
+    let gateway = Gateway::start(&config(&[], &scripted.node("scripted"))).await;
+    gateway.until_up(1).await;
+    let text = gateway.chat("m", true).send().await.unwrap().text().await.unwrap();
+    assert!(error_at_the_end("/v1/chat/completions", &text).is_some(), "{}", &text[text.len() - 500..]);
+    assert!(text.starts_with(event));
+}
+
 /// Large answers in one piece arrive whole; a large one that is cut breaks the connection, so that nobody takes it for whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_answers_in_one_piece() {
-    let text = "0123456789abcdef".repeat(400_000);
+    let text = "0123456789abcdef".repeat(700_000);
     let (node, gateway) = over(Profile::ollama("node").text(text.clone()), "").await;
     let answer = gateway.chat("m", false).send().await.unwrap();
     let body: Value = answer.json().await.unwrap();
-    assert!(body["choices"][0]["message"]["content"] == text.as_str(), "6.4 MB, byte for byte");
+    assert!(body["choices"][0]["message"]["content"] == text.as_str(), "11 MB, byte for byte");
     node.set_fault(FaultRule::from(Fault::TruncContentLength).on(On::Generation));
     match gateway.chat("m", false).send().await {
         Ok(answer) if answer.status() == 200 => assert!(answer.bytes().await.is_err(), "it was cut"),
