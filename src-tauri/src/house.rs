@@ -226,7 +226,7 @@ impl House {
     }
 
     fn open(&mut self) {
-        if let Err(why) = windows::open(&self.app, !self.options.demo) {
+        if let Err(why) = windows::open(&self.app, self.options.demo) {
             self.fail(format!("The window cannot be opened: {why}"));
         }
     }

@@ -21,20 +21,21 @@ const MOST: f64 = 16_384.0;
 const LIGHT: Color = Color(0xfa, 0xf9, 0xf5, 0xff);
 const DARK: Color = Color(0x19, 0x17, 0x15, 0xff);
 
-/// Opens the window, or brings the open one forward. With `keep` it is where it was last time.
+/// Opens the window, or brings the open one forward. It is where it was last time; the demo's says that it is one, and keeps
+/// nothing.
 ///
 /// # Errors
 /// When the desktop refuses.
-pub fn open(app: &AppHandle, keep: bool) -> tauri::Result<()> {
+pub fn open(app: &AppHandle, demo: bool) -> tauri::Result<()> {
     if let Some(window) = app.get_webview_window(MAIN) {
         // In this order, or the page stays frozen.
         window.unminimize()?;
         window.show()?;
         return window.set_focus();
     }
-    let (last, began) = (if keep { Last::load(app) } else { Last::default() }, Instant::now());
+    let (last, began) = (if demo { Last::default() } else { Last::load(app) }, Instant::now());
     let mut window = WebviewWindowBuilder::new(app, MAIN, WebviewUrl::App("index.html".into()))
-        .title("Lamplighter")
+        .title(if demo { "Lamplighter (demo)" } else { "Lamplighter" })
         .inner_size(last.size.width, last.size.height)
         .min_inner_size(LEAST.0, LEAST.1)
         .background_color(if last.theme == Theme::Dark { DARK } else { LIGHT })

@@ -5,6 +5,7 @@
 use futures::StreamExt;
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use lamplighter_tests::{
+    apart,
     desktop::{
         app::{App, asks_models},
         config,
@@ -32,8 +33,8 @@ async fn house() -> (SimNode, SimNode) {
     (nas, SimNode::start(workstation).await.unwrap())
 }
 
-async fn browser(test: &str, screen: &Screen, config: &Path) -> Option<Browser> {
-    match Browser::open(screen, config).await {
+async fn browser(test: &str, screen: &Screen, args: &[&str]) -> Option<Browser> {
+    match Browser::open(screen, args).await {
         Ok(browser) => Some(browser),
         Err(why) => {
             skip(test, &why);
@@ -48,29 +49,14 @@ async fn a_request_through_the_port_is_seen_live_and_cancelled_by_a_click() {
     let Some(screen) = screen(test) else { return };
     let (nas, workstation) = house().await;
     let (config, place) = config(&screen, &[(&nas, ""), (&workstation, "gpu = \"RTX 4090\"")]);
-    let Some(browser) = browser(test, &screen, &config).await else { return };
+    let Some(browser) = browser(test, &screen, &["--config", config.to_str().unwrap()]).await else { return };
     assert_eq!(browser.url().await, "tauri://localhost");
     browser.shows("2 of 2 machines up").await;
     browser.shows("workstation").await;
     browser.shows("RTX 4090").await;
     browser.shows("llama3.2:3b").await;
 
-    let body =
-        json!({ "model": "llama3.2:3b", "stream": true, "messages": [{ "role": "user", "content": "hi" }] });
-    let chat =
-        http().post(format!("http://{place}/v1/chat/completions")).header("user-agent", "PhoneApp/2.0");
-    let mut answer = chat.json(&body).send().await.unwrap().bytes_stream();
-    assert!(answer.next().await.unwrap().is_ok());
-    browser.shows("PhoneApp").await;
-    browser.shows("tok/s").await;
-    let cancel = browser.element("ul.live button").await;
-    browser.click(&cancel).await;
-    let mut rest = String::new();
-    while let Some(Ok(chunk)) = answer.next().await {
-        rest.push_str(&String::from_utf8_lossy(&chunk));
-    }
-    assert!(!rest.contains("[DONE]"), "a cancelled answer must not look complete: {rest}");
-    browser.shows_no_more("PhoneApp").await;
+    seen_and_cancelled(&browser, &place, "llama3.2:3b").await;
 
     let copy = browser.element("button.base").await;
     browser.click(&copy).await;
@@ -80,6 +66,50 @@ async fn a_request_through_the_port_is_seen_live_and_cancelled_by_a_click() {
     .await;
 }
 
+/// Streams an answer through the port as an app does, sees it in the window, and cancels it with a click there.
+async fn seen_and_cancelled(browser: &Browser, place: &str, model: &str) {
+    let body = json!({ "model": model, "stream": true, "messages": [{ "role": "user", "content": "hi" }] });
+    let chat =
+        http().post(format!("http://{place}/v1/chat/completions")).header("user-agent", "PhoneApp/2.0");
+    let mut answer = chat.json(&body).send().await.unwrap().bytes_stream();
+    assert!(answer.next().await.unwrap().is_ok());
+    browser.shows("PhoneApp").await;
+    browser.shows("tok/s").await;
+    let cancel = browser.element("button[aria-label*=PhoneApp]").await;
+    browser.click(&cancel).await;
+    let mut rest = String::new();
+    while let Some(Ok(chunk)) = answer.next().await {
+        rest.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    assert!(!rest.contains("[DONE]"), "a cancelled answer must not look complete: {rest}");
+    browser.shows_no_more("PhoneApp").await;
+}
+
+/// In a network of its own, since the demo has a port of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_fleet_is_seen_and_says_what_it_is() {
+    const INSIDE: &str = "LAMPLIGHTER_TEST_INSIDE";
+    let test = "the_demo_fleet_is_seen_and_says_what_it_is";
+    if std::env::var_os(INSIDE).is_none() {
+        if let Some(why) = apart::impossible() {
+            return skip(test, &why);
+        }
+        let script = "ip link set lo up; exec \"$@\"";
+        let mut again = Command::new("unshare");
+        again.args(["--user", "--map-root-user", "--net", "sh", "-ec", script, "sh"]);
+        let again =
+            again.arg(std::env::current_exe().unwrap()).args(["--exact", test]).env(INSIDE, "1").status();
+        return assert!(again.unwrap().success());
+    }
+    let Some(screen) = screen(test) else { return };
+    let Some(browser) = browser(test, &screen, &["--demo"]).await else { return };
+    for text in ["demo", "machines up", "workstation", "RTX 4090", "nas", "laptop", "qwen3-coder:30b"] {
+        browser.shows(text).await;
+    }
+    seen_and_cancelled(&browser, "127.0.0.1:11499", "qwen3-coder:30b").await;
+    screen.window("^Lamplighter \\(demo\\)$").await;
+}
+
 /// T32: what stands between a script that got into the page and this computer.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_may_call_one_command_and_go_nowhere() {
@@ -87,7 +117,7 @@ async fn the_page_may_call_one_command_and_go_nowhere() {
     let Some(screen) = screen(test) else { return };
     let (nas, _) = house().await;
     let (config, place) = config(&screen, &[(&nas, "")]);
-    let Some(browser) = browser(test, &screen, &config).await else { return };
+    let Some(browser) = browser(test, &screen, &["--config", config.to_str().unwrap()]).await else { return };
     browser.shows("1 of 1 machine up").await;
 
     let invoke = async |command: &str, args: Value| {

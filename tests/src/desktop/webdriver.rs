@@ -9,7 +9,6 @@ use crate::house::http;
 use serde_json::{Value, json};
 use std::{
     fs::File,
-    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -46,14 +45,14 @@ impl Drop for Browser {
 pub struct Element(String);
 
 impl Browser {
-    /// Starts the app with a configuration, and waits until its window shows a page.
+    /// Starts the app with these arguments, and waits until its window shows a page.
     ///
     /// # Errors
     /// When the driver is not installed or the app is not built.
     ///
     /// # Panics
     /// When the window does not come.
-    pub async fn open(screen: &Screen, config: &Path) -> Result<Self, String> {
+    pub async fn open(screen: &Screen, args: &[&str]) -> Result<Self, String> {
         let port = free_port();
         let log = screen.home().join("driver.log");
         let file = || File::create(&log).map_err(|why| why.to_string());
@@ -67,7 +66,7 @@ impl Browser {
         let driver = Ended(child.map_err(|why| format!("WebKitWebDriver: {why}"))?);
         let (http, base) = (http(), format!("http://127.0.0.1:{port}"));
         wait_for("the driver", async || http.get(format!("{base}/status")).send().await.ok()).await;
-        let options = json!({ "binary": built()?, "args": ["--config", config] });
+        let options = json!({ "binary": built()?, "args": args });
         let wanted = json!({ "capabilities": { "alwaysMatch": { "webkitgtk:browserOptions": options } } });
         let mut browser = Self { http, session: format!("{base}/session"), driver, log };
         let answer = browser.post("", &wanted).await;

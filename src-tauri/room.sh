@@ -1,7 +1,7 @@
-#!/bin/bash
-# Takes docs/tray-menu.png: the app in a real panel (xfce4-panel) on a screen and a network of its own, with two simulated
-# nodes. Needs xvfb dbus xfce4-panel openbox xdotool imagemagick iproute2 curl and libglib2.0-bin, and a build:
-# cargo build --workspace --bins
+# A desktop of its own for a script beside this one: a screen, a network, a session bus, a real panel (xfce4-panel) and two
+# simulated nodes; all gone when the script ends. To be sourced. Needs xvfb dbus xfce4-panel openbox xdotool imagemagick
+# iproute2 curl fonts-dejavu-core and libglib2.0-bin, and a build: cargo build -p lamplighter-desktop -p lamplighter-simnode
+# Sets $bin, $home, start, wait_for. $SCALE is the screen's density, 1 or 2.
 set -euo pipefail
 if [ -z "${IN_A_NETWORK_OF_ITS_OWN:-}" ]; then
     exec env IN_A_NETWORK_OF_ITS_OWN=1 unshare --map-root-user --net "$0" "$@"
@@ -17,13 +17,13 @@ trap 'kill "${pids[@]}" 2>/dev/null || true; sleep 0.5; rm -rf "$home"' EXIT
 start() { "$@" >>"$home/log" 2>&1 & pids+=($!); }
 wait_for() { for _ in $(seq 100); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done; echo "waited in vain: $*"; exit 1; }
 
-# A screen of double density, a session bus, a window manager.
+# A screen, a session bus, a window manager.
 export HOME=$home XDG_CONFIG_HOME=$home/config XDG_STATE_HOME=$home/state XDG_RUNTIME_DIR=$home/run XDG_CACHE_HOME=$home/cache
-export GDK_SCALE=2 GDK_BACKEND=x11 NO_AT_BRIDGE=1 LANG=C.UTF-8
+export GDK_SCALE=$SCALE GDK_BACKEND=x11 NO_AT_BRIDGE=1 LANG=C.UTF-8
 unset WAYLAND_DISPLAY
 mkdir -p -m 700 "$home/run"
 exec 3<> <(:)
-start Xvfb -displayfd 3 -screen 0 2560x1600x24 -nolisten tcp
+start Xvfb -displayfd 3 -screen 0 $((1280 * SCALE))x$((800 * SCALE))x24 -nolisten tcp
 read -r display <&3
 export DISPLAY=:$display
 exec 4<> <(:)
@@ -31,7 +31,7 @@ start dbus-daemon --session --nofork --print-address=4
 read -r DBUS_SESSION_BUS_ADDRESS <&4
 export DBUS_SESSION_BUS_ADDRESS
 start openbox
-display -size 2560x1600 -window root 'xc:#4a5468' || true
+display -size $((1280 * SCALE))x$((800 * SCALE)) -window root 'xc:#4a5468' || true
 panel=$XDG_CONFIG_HOME/xfce4/xfconf/xfce-perchannel-xml
 mkdir -p "$panel"
 cat > "$panel/xfce4-panel.xml" <<'X'
@@ -59,9 +59,10 @@ wait_for owned
 # Two machines: one that is always there, one with a graphics card at work.
 models=(--model 'llama3.2:3b=2019393189,loaded')
 for name in nomic-embed-text:latest qwen3:4b gemma3:4b mistral:7b phi4-mini:3.8b bge-m3:latest; do models+=(--model "$name"); done
-start "$bin/lamplighter-simnode" --name nas --ip 192.168.1.20 --port 11434 "${models[@]}"
-start "$bin/lamplighter-simnode" --name workstation --ip 192.168.1.50 --port 11434 --tok-s 4 --tokens 400 --parallel 4 \
-    --model 'qwen3-coder:30b=18600000000,loaded' --model 'gpt-oss:20b=13800000000' --model 'llama3.3:70b=42500000000'
+start "$bin/lamplighter-simnode" --name nas --ip 192.168.1.20 --port 11434 --vram 0 "${models[@]}"
+start "$bin/lamplighter-simnode" --name workstation --ip 192.168.1.50 --port 11434 --tok-s 61 --tokens 6000 --parallel 4 \
+    --vram 25769803776 --model 'qwen3-coder:30b=18600000000,loaded' --model 'gpt-oss:20b=13800000000' \
+    --model 'llama3.3:70b=42500000000'
 cat > "$home/config.toml" <<'T'
 [server]
 listen = ["127.0.0.1:11400"]
@@ -73,21 +74,6 @@ presence = "always-on"
 name = "workstation"
 url = "192.168.1.50:11434"
 gpu = "RTX 4090"
+vram = "24GB"
 max_concurrent = 4
 T
-start "$bin/lamplighter-desktop" --config "$home/config.toml"
-wait_for curl -sf http://127.0.0.1:11400/v1/models
-chat='{"model":"qwen3-coder:30b","stream":true,"messages":[{"role":"user","content":"hello"}]}'
-for _ in 1 2; do start curl -sN http://127.0.0.1:11400/v1/chat/completions -d "$chat"; done
-sleep 4
-
-xdotool mousemove 2530 30 click 3
-sleep 1
-# The keyboard opens the second node: the pointer would bring its tooltip.
-xdotool mousemove 400 1200
-xdotool key Down Down Down Right
-sleep 2
-import -window root "$home/shot.png"
-cp "$home/shot.png" "${1:-/dev/null}" 2>/dev/null || true
-convert "$home/shot.png" -crop 1470x500+1090+0 +repage docs/tray-menu.png
-echo "docs/tray-menu.png: $(identify -format '%w x %h' docs/tray-menu.png)"
