@@ -8,6 +8,7 @@ mod call;
 mod control;
 mod guard;
 mod ollama;
+mod open_files;
 mod openai;
 mod pages;
 

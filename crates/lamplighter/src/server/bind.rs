@@ -24,7 +24,8 @@ const BACKLOG: i32 = 1024;
 /// # Errors
 /// In words for a person: which address, why, and who holds it.
 pub fn bind(server: &ServerConfig) -> Result<Bound, String> {
-    let mut bound = Bound { listeners: vec![], addresses: vec![], warnings: vec![] };
+    let warnings = super::open_files::allow().into_iter().collect();
+    let mut bound = Bound { listeners: vec![], addresses: vec![], warnings };
     // `localhost:0` and the two default listeners are one door: the second family takes the port that the first one got.
     let mut chosen_port = None;
     for listen in &server.listen {
