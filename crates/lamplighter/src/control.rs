@@ -240,9 +240,8 @@ impl Control {
         let house = self.registry.house();
         let fleet = &house.fleet;
         let local_only = self.steering.mode() == Mode::Local;
-        let planned = self
-            .places
-            .with_room(|room| route::explain(fleet, room, Ask { model, pin, operation, local_only }));
+        let planned =
+            self.places.with_room(|room| route::plan(fleet, room, Ask { model, pin, operation, local_only }));
         match planned {
             Ok(plan) => {
                 let candidates: Vec<Value> = plan

@@ -205,7 +205,8 @@ impl Trip<'_> {
                 operation: self.call.operation,
                 local_only: self.proxy.steering.mode() == Mode::Local,
             };
-            let planned = self.proxy.places.with_room(|room| route::plan_among_holders(&house.fleet, room, ask));
+            let planned =
+                self.proxy.places.with_room(|room| route::plan_among_holders(&house.fleet, room, ask));
             match planned {
                 Ok(plan) => return Ok((house, plan)),
                 // Somebody was tried and is gone since: what it met is the better answer.
