@@ -163,6 +163,7 @@ impl House {
                     match self.drawn.as_ref().and_then(|drawn| drawn.clicked(&id)) {
                         Some(Action::Quit) if self.quit(&mut gateway, true) => return self.leave(),
                         Some(Action::Quit) => {}
+                        Some(Action::StartHere) if starting.is_some() => {}
                         Some(Action::StartHere) => {
                             gateway = None;
                             self.face.showing = Showing::Starting;

@@ -198,12 +198,16 @@ async fn a_taken_port_is_said_in_the_tray() {
     let Some(screen) = screen("a_taken_port_is_said_in_the_tray") else { return };
     let host = TrayHost::start(screen.bus()).await.unwrap();
     let (config, place) = config(&screen, &[]);
-    let _taken = tokio::net::TcpListener::bind(&place).await.unwrap();
+    let taken = tokio::net::TcpListener::bind(&place).await.unwrap();
     let mut app = start(&screen, &config, |_| ());
     let icon = Icon::appear(&host).await;
     let said = icon.row("the reason", |text| text.starts_with(&format!("{place} is taken by"))).await;
     assert!(!said.enabled);
     assert!(icon.tooltip().await.unwrap().1.starts_with(&said.text));
+    drop(taken);
+    icon.click(&icon.row("another try", |text| text == "Try again").await).await;
+    icon.row("the house", |text| text == "No machines yet").await;
+    assert_eq!(asks_models(&format!("http://{place}")).await, Some(200));
     let quit = icon.row("Quit", |text| text == "Quit Lamplighter").await;
     icon.click(&quit).await;
     assert_eq!(app.end(QUICK).await.code(), Some(0));

@@ -16,7 +16,7 @@ async fn house() -> (SimNode, SimNode) {
     let nas = Profile::ollama("nas")
         .model(SimModel::new("llama3.2:3b").loaded(true))
         .model(SimModel::new("qwen3:4b"));
-    let workstation = Profile::ollama("workstation").model(SimModel::new("qwen3-coder:30b"));
+    let workstation = Profile::ollama("workstation").model(SimModel::new("qwen3-coder:30b")).load_ms(1_500);
     (SimNode::start(nas).await.unwrap(), SimNode::start(workstation).await.unwrap())
 }
 
@@ -48,6 +48,7 @@ async fn models_are_loaded_and_unloaded_and_a_gpu_is_freed() {
     let rows = icon.rows().await.unwrap();
     assert!(rows.iter().all(|row| row.text != "Free workstation's GPU"), "nothing to free yet");
     icon.click(&coder).await;
+    icon.row("what is being done", |text| text == "Loading qwen3-coder:30b on workstation…").await;
     holds(&workstation, &["qwen3-coder:30b"]).await;
     let coder = model(&icon, "qwen3-coder:30b", true).await;
     icon.row("the node with it", |text| text.starts_with("● workstation — 1 model, qwen3-coder:30b loaded"))

@@ -117,7 +117,7 @@ pub enum Action {
     },
     /// Ends a pause in the mode that was chosen before.
     Resume,
-    /// Starts a gateway in this app, in place of one that is gone.
+    /// Starts a gateway in this app, in place of one that is gone or did not start.
     StartHere,
     /// Ends the app.
     Quit,

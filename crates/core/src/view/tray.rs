@@ -58,7 +58,8 @@ impl Tray {
     #[must_use]
     pub fn not_started(error: &str) -> Self {
         let said = if error.trim().is_empty() { "The gateway did not start" } else { error };
-        Self::without_gateway(Lamp::Alert, said, vec![Row::separator("separator/open"), open()])
+        let again = Row::item("start-here", "Try again", Action::StartHere);
+        Self::without_gateway(Lamp::Alert, said, vec![Row::separator("separator/open"), again, open()])
     }
 
     /// The tray of a gateway in another process that does not answer any more.
@@ -283,7 +284,7 @@ mod tests {
                 "hint"
             ]
         );
-        assert_eq!(texts(&tray).last(), Some(&"Quit Lamplighter"));
+        assert_eq!(texts(&tray)[3..], ["", "Try again", "Open Lamplighter", "", "Quit Lamplighter"]);
         assert_eq!(Tray::not_started("").summary, "The gateway did not start");
         assert_eq!(Tray::starting().lamp, Lamp::Dark);
     }
