@@ -1,7 +1,11 @@
 //! The gateway, as far as the app needs it: in this process, or in another one that ran already.
 
 use crate::{attach::Attached, control::Control, face::Showing};
-use lamplighter::{Handle, Lamplighter, Options, control_file::Whose, engines};
+use lamplighter::{
+    Handle, Lamplighter, Options,
+    control_file::{self, Whose},
+    engines,
+};
 use lamplighter_core::snapshot::Snapshot;
 use reqwest::Client;
 use serde_json::Value;
@@ -43,7 +47,14 @@ impl Gateway {
             // Another one may have been quicker by a moment.
             Err(why) => match attach(&whose, &http).await {
                 Some(attached) => Ok(attached),
-                None => Err(who_holds_it(why.to_string(), &http).await),
+                None => Err(match control_file::find(&whose) {
+                    Some(other) => format!(
+                        "A Lamplighter runs already (process {}), but it does not answer this app, which may be of another \
+                         version: restart it. {why}",
+                        other.pid
+                    ),
+                    None => who_holds_it(why.to_string(), &http).await,
+                }),
             },
         }
     }
@@ -112,8 +123,8 @@ async fn attach(whose: &Whose, http: &Client) -> Option<Gateway> {
     let attached = Attached::find(whose.clone(), http).await?;
     let url = attached.control().connection().url.clone();
     tracing::info!(url, "a gateway runs already: attached to it");
-    let place = lamplighter::control_file::place(whose);
-    let pid = lamplighter::control_file::find(whose).map_or(0, |file| file.pid);
+    let place = control_file::place(whose);
+    let pid = control_file::find(whose).map_or(0, |file| file.pid);
     say_ready(&url, &place, pid);
     Some(Gateway::Attached(attached))
 }
