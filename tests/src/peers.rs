@@ -4,7 +4,7 @@ use crate::house::PATIENCE;
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -135,7 +135,6 @@ impl Drop for Hole {
 pub struct Scripted {
     /// Its address.
     pub addr: SocketAddr,
-    posts: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
@@ -149,22 +148,15 @@ impl Scripted {
     pub async fn start(answer: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
-        let (posts, answer) = (Arc::new(Mutex::new(Vec::new())), Arc::new(answer.into()));
-        let book = posts.clone();
+        let answer = Arc::new(answer.into());
         let task = tokio::spawn(async move {
             // Dropped with this task: no connection outlives the node.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(answer_one(stream, answer.clone(), book.clone()));
+                connections.spawn(answer_one(stream, answer.clone()));
             }
         });
-        Self { addr, posts, task }
-    }
-
-    /// Every `POST` so far, head and body.
-    #[must_use]
-    pub fn posts(&self) -> Vec<String> {
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Self { addr, task }
     }
 
     /// Its part of a configuration.
@@ -180,7 +172,7 @@ impl Drop for Scripted {
     }
 }
 
-async fn answer_one(mut stream: TcpStream, answer: Arc<Vec<u8>>, posts: Arc<Mutex<Vec<String>>>) {
+async fn answer_one(mut stream: TcpStream, answer: Arc<Vec<u8>>) {
     let Some(request) = read_request(&mut stream).await else { return };
     let not_here = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
     let list = format!(
@@ -190,10 +182,7 @@ async fn answer_one(mut stream: TcpStream, answer: Arc<Vec<u8>>, posts: Arc<Mute
     let reply = match request.split(' ').take(2).collect::<Vec<_>>()[..] {
         ["GET", "/v1/models"] => list.into_bytes(),
         // Only what is asked for a client's sake: probes of other routes find nothing.
-        ["POST", "/v1/chat/completions" | "/v1/embeddings"] => {
-            posts.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-            answer.to_vec()
-        }
+        ["POST", "/v1/chat/completions" | "/v1/embeddings"] => answer.to_vec(),
         _ => not_here,
     };
     // Whoever asked may have left.
