@@ -2,11 +2,11 @@
 
 use crate::{
     dialects::{self, JSON},
-    meter::Metered,
+    meter::{CutShort, Metered},
 };
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use lamplighter_core::{operation::Dialect, refusal::Refusal, route::Candidate};
 
 /// An answer as the door takes it: only here and there is it known how HTTP is served.
@@ -25,15 +25,16 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// A node's answer, on its way down.
 pub fn from_node(
-    head: &response::Parts,
+    status: StatusCode,
+    head: &HeaderMap,
     body: Metered,
     node: &str,
     candidate: &Candidate,
     id: &str,
 ) -> Reply {
     let mut response = Response::new(Body::new(body));
-    *response.status_mut() = head.status;
-    pass_headers(&head.headers, response.headers_mut());
+    *response.status_mut() = status;
+    pass_headers(head, response.headers_mut());
     let headers = response.headers_mut();
     sign(headers, node, &candidate.model, id);
     headers.insert(REASON, text(candidate.reason.words()));
@@ -42,11 +43,29 @@ pub fn from_node(
             || kind.as_bytes().starts_with(b"application/x-ndjson")
     });
     if is_stream {
-        // Proxies in front of us must not hold events back.
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+        flows(headers);
     }
     response
+}
+
+/// A stream whose answer has not begun: 200, and signs of life until it has. Which node answers is not known yet.
+pub fn early<B>(dialect: Dialect, body: B, id: &str) -> Reply
+where
+    B: hyper::body::Body<Data = Bytes, Error = CutShort> + Send + 'static,
+{
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(dialects::stream_type(dialect)));
+    headers.insert(REQUEST_ID, text(id));
+    headers.insert("request-id", text(id));
+    flows(headers);
+    response
+}
+
+/// Proxies in front of us must not hold events back.
+fn flows(headers: &mut HeaderMap) {
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
 }
 
 /// A node's own error, as it came.

@@ -4,6 +4,7 @@
 //! when a stream is complete. Refusals are dressed in the caller's own error shape.
 
 pub mod envelope;
+pub mod heartbeat;
 pub mod judge;
 pub mod ndjson;
 pub mod sse;
@@ -51,6 +52,24 @@ pub fn end_of_event(dialect: Dialect) -> Bytes {
         Dialect::Openai | Dialect::Responses | Dialect::Anthropic => b"\n\n",
         Dialect::Ollama => b"\n",
     })
+}
+
+/// The message of a node's error body, in any dialect's shape, cut and in one line.
+#[must_use]
+pub fn words_of_error(body: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = &value["error"];
+    let text = error.as_str().or_else(|| error["message"].as_str()).unwrap_or("it gave no reason");
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+/// The content type of a stream.
+#[must_use]
+pub fn stream_type(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Openai | Dialect::Responses | Dialect::Anthropic => "text/event-stream",
+        Dialect::Ollama => "application/x-ndjson",
+    }
 }
 
 /// The model lists, in each dialect's shape.

@@ -4,7 +4,12 @@
 
 use crate::{attempt::Answer, dialects::judge::Judge, upstream::OpenRequest};
 use crate::{
-    dialects::{self, judge::Standing},
+    clock,
+    dialects::{
+        self,
+        heartbeat::{EVERY, Heartbeat},
+        judge::Standing,
+    },
     live::{Outcome, UnderWay},
     places::Held,
 };
@@ -15,7 +20,9 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// An event is held until it is whole, up to this size; a larger one goes down as it comes.
@@ -47,6 +54,38 @@ pub struct Metered {
     holding: Holding,
     settled: bool,
     failed: bool,
+    silence: Option<Silence>,
+}
+
+/// Watches for silence between two events, and says something in the client's dialect.
+struct Silence {
+    heartbeat: Heartbeat,
+    /// When something last went down, by the monotonic clock.
+    last_ms: u64,
+    /// One timer for the whole stream: it looks when it fires, instead of being set at each event.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn new(heartbeat: Heartbeat) -> Self {
+        Self { heartbeat, last_ms: clock::mono_ms(), timer: Box::pin(tokio::time::sleep(EVERY)) }
+    }
+
+    /// A sign of life, when it is due.
+    fn poll_beat(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let quiet = Duration::from_millis(clock::mono_ms().saturating_sub(self.last_ms));
+            let due = quiet >= EVERY;
+            if due {
+                self.last_ms = clock::mono_ms();
+            }
+            self.timer.as_mut().reset(Instant::now() + if due { EVERY } else { EVERY - quiet });
+            if due {
+                return Some(self.heartbeat.bytes(clock::wall_ms()));
+            }
+        }
+        None
+    }
 }
 
 impl Metered {
@@ -58,6 +97,7 @@ impl Metered {
         node: String,
         cut: tokio_util::sync::CancellationToken,
         holding: Holding,
+        heartbeat: Option<Heartbeat>,
     ) -> Self {
         let cancel = Box::pin(holding.under_way.cancel_token().clone().cancelled_owned());
         let cut = Box::pin(cut.cancelled_owned());
@@ -84,7 +124,9 @@ impl Metered {
             holding,
             settled: false,
             failed: false,
+            silence: None,
         };
+        metered.silence = heartbeat.filter(|_| metered.judge.is_some()).map(Silence::new);
         metered.hear();
         metered
     }
@@ -92,6 +134,9 @@ impl Metered {
     /// Takes in one chunk; whole events become ready.
     fn take(&mut self, chunk: Bytes) {
         self.holding.open.beat();
+        if let Some(silence) = &mut self.silence {
+            silence.last_ms = clock::mono_ms();
+        }
         let Some(judge) = &mut self.judge else {
             self.ready.push_back(chunk);
             return;
@@ -178,6 +223,12 @@ impl Metered {
         }
     }
 
+    /// A sign of life, when it is due. Never into the middle of an event, and not behind the answer's end.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        let between = !self.half_down && self.judge.as_ref()?.standing() == Standing::Unfinished;
+        self.silence.as_mut().filter(|_| between)?.poll_beat(cx)
+    }
+
     /// Has somebody ended it? The words say who.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Option<(&'static str, &'static str)> {
         if self.cancel.as_mut().poll(cx).is_ready() {
@@ -219,7 +270,10 @@ impl Body for Metered {
                 Poll::Ready(None) => this.end(None),
                 Poll::Pending => match this.poll_ended(cx) {
                     Some((code, what)) => this.end_early(code, what),
-                    None => return Poll::Pending,
+                    None => match this.poll_silence(cx) {
+                        Some(beat) => return Poll::Ready(Some(Ok(Frame::data(beat)))),
+                        None => return Poll::Pending,
+                    },
                 },
             }
         }

@@ -1,9 +1,14 @@
 //! The one path of a request, from the envelope to the last byte of the answer.
 
+mod early;
+
 use crate::{
     answer::{self, Reply},
     attempt::{self, Failed, Opened, Sending},
-    dialects::envelope::{self, Envelope},
+    dialects::{
+        envelope::{self, Envelope},
+        heartbeat::{self, Heartbeat},
+    },
     live::{Arrival, Outcome, Requests, UnderWay},
     meter::{Holding, Metered},
     places::{Entered, Held, Places},
@@ -11,13 +16,14 @@ use crate::{
     steering::Steering,
 };
 use bytes::Bytes;
+use early::Early;
 use http::{HeaderMap, Response};
 use lamplighter_core::{
     fleet::NodeId,
     mode::Mode,
     model,
     node::Engine,
-    operation::{Lane, Operation},
+    operation::{Dialect, Lane, Operation},
     refusal::Refusal,
     room::Client,
     route::{self, Ask, Candidate, RoutePlan},
@@ -69,40 +75,32 @@ pub struct Proxy {
 }
 
 /// Serves one request. Refusals are dressed in the caller's dialect.
-pub async fn serve(proxy: &Proxy, call: Call) -> Reply {
-    let dialect = call.operation.dialect();
+pub async fn serve(proxy: &Arc<Proxy>, call: Call) -> Reply {
+    let (operation, dialect) = (call.operation, call.operation.dialect());
     if let Some(left_ms) = proxy.steering.pause_left_ms() {
         let left_s = left_ms.map(|left_ms| left_ms.div_ceil(1000));
         return answer::refuse(dialect, &Refusal::Paused { left_s }, &call.id);
     }
-    let envelope = match envelope::read(&call.body, model_fields(call.operation)) {
+    let envelope = match envelope::read(&call.body, model_fields(operation)) {
         Ok(envelope) => envelope,
         Err(refusal) => return answer::refuse(dialect, &refusal, &call.id),
     };
+    let stream = envelope.stream.unwrap_or(operation.streams_by_default());
     let under_way = proxy.requests.begin(Arrival {
         id: call.id.clone(),
         client: call.agent.clone(),
-        operation: call.operation,
+        operation,
         model: envelope.model.clone(),
-        stream: envelope.stream.unwrap_or(call.operation.streams_by_default()),
+        stream,
     });
-    let mut trip = Trip { proxy, call: &call, envelope: &envelope, met: Vec::new(), last_error: None };
-    match trip.run(&under_way).await {
-        Ok(Arrived { candidate, node, held, opened }) => {
-            let Opened { head, answer, ends, open } = opened;
-            let holding = Holding { under_way, place: held, open };
-            let body = Metered::new(answer, dialect, node.clone(), ends.cut, holding);
-            answer::from_node(&head, body, &node, &candidate, &call.id)
-        }
-        Err(Ended::Refused(refusal)) => {
-            let is_wish = refusal == Refusal::Cancelled;
-            under_way.ends(if is_wish { Outcome::Cancelled } else { Outcome::Failed });
-            answer::refuse(dialect, &refusal, &call.id)
-        }
-        Err(Ended::NodeSaid { response, node, model }) => {
-            under_way.ends(Outcome::Answered);
-            answer::error_from_node(*response, &node, &model, &call.id)
-        }
+    let heartbeat = if stream { Heartbeat::of(operation, &envelope.model) } else { None };
+    let id = call.id.clone();
+    let trip = Trip { proxy: proxy.clone(), call, envelope, met: Vec::new(), last_error: None };
+    let mut trip = Box::pin(trip.go(under_way));
+    let Some(heartbeat) = heartbeat else { return trip.await.reply(dialect, &id, None) };
+    match tokio::time::timeout(heartbeat::EVERY, &mut trip).await {
+        Ok(done) => done.reply(dialect, &id, Some(heartbeat)),
+        Err(_) => answer::early(dialect, Early::new(trip, dialect, heartbeat), &id),
     }
 }
 
@@ -115,10 +113,10 @@ fn model_fields(operation: Operation) -> &'static [&'static str] {
 }
 
 /// The way of one request to a node that answers.
-struct Trip<'a> {
-    proxy: &'a Proxy,
-    call: &'a Call,
-    envelope: &'a Envelope,
+struct Trip {
+    proxy: Arc<Proxy>,
+    call: Call,
+    envelope: Envelope,
     /// What each node that was tried met, in order.
     met: Vec<Met>,
     /// The last error that a node itself gave.
@@ -152,7 +150,51 @@ impl From<Refusal> for Ended {
     }
 }
 
-impl Trip<'_> {
+/// A trip that has ended, one way or the other.
+struct Done {
+    under_way: UnderWay,
+    result: Result<Arrived, Ended>,
+}
+
+impl Done {
+    /// The answer, when nothing has gone down yet.
+    fn reply(self, dialect: Dialect, id: &str, heartbeat: Option<Heartbeat>) -> Reply {
+        match self.result {
+            Ok(mut arrived) => {
+                let head = std::mem::take(&mut arrived.opened.head.headers);
+                let (status, node) = (arrived.opened.head.status, arrived.node.clone());
+                let candidate = arrived.candidate.clone();
+                let body = arrived.into_body(self.under_way, dialect, heartbeat);
+                answer::from_node(status, &head, body, &node, &candidate, id)
+            }
+            Err(Ended::Refused(refusal)) => {
+                let is_wish = refusal == Refusal::Cancelled;
+                self.under_way.ends(if is_wish { Outcome::Cancelled } else { Outcome::Failed });
+                answer::refuse(dialect, &refusal, id)
+            }
+            Err(Ended::NodeSaid { response, node, model }) => {
+                self.under_way.ends(Outcome::Answered);
+                answer::error_from_node(*response, &node, &model, id)
+            }
+        }
+    }
+}
+
+impl Arrived {
+    /// The way down: everything that the request holds is given back when it is dropped.
+    fn into_body(self, under_way: UnderWay, dialect: Dialect, heartbeat: Option<Heartbeat>) -> Metered {
+        let Opened { answer, ends, open, .. } = self.opened;
+        let holding = Holding { under_way, place: self.held, open };
+        Metered::new(answer, dialect, self.node, ends.cut, holding, heartbeat)
+    }
+}
+
+impl Trip {
+    async fn go(mut self, under_way: UnderWay) -> Done {
+        let result = self.run(&under_way).await;
+        Done { under_way, result }
+    }
+
     /// Plan, take a place, send; again with the next candidate while no byte of an answer has come.
     async fn run(&mut self, under_way: &UnderWay) -> Result<Arrived, Ended> {
         loop {
@@ -172,7 +214,7 @@ impl Trip<'_> {
                 headers: &self.call.headers,
                 body: envelope::with_model(
                     &self.call.body,
-                    self.envelope,
+                    &self.envelope,
                     self.name_there(&house, &candidate),
                 ),
                 cancel: under_way.cancel_token(),

@@ -45,9 +45,12 @@ pub const MODULES: &[Row] = &[
     row("models", &["engines", "registry", "upstream"]),
     // The path of a request, in its order: an attempt opens, a meter lets it down, an answer dresses it.
     row("attempt", &["dialects", "upstream"]),
-    row("meter", &["attempt", "dialects", "live", "places", "upstream"]),
+    row("meter", &["attempt", "clock", "dialects", "live", "places", "upstream"]),
     row("answer", &["dialects", "meter"]),
-    row("proxy", &["answer", "attempt", "dialects", "live", "meter", "places", "registry", "steering"]),
+    row(
+        "proxy",
+        &["answer", "attempt", "clock", "dialects", "live", "meter", "places", "registry", "steering"],
+    ),
     // For eyes: it reads all state, and writes none. It hands orders to those who carry them out.
     row(
         "control",
