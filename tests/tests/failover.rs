@@ -29,7 +29,9 @@ impl End {
 
     /// Something of an answer had come, and then an error of the dialect ended it.
     fn is_cut_stream(&self) -> bool {
-        let events: Vec<&str> = self.text.trim_end().split("\n\n").collect();
+        // A long silence before it may have carried signs of life: comments, which are no events.
+        let spoken = self.text.replace(": still here\n", "");
+        let events: Vec<&str> = spoken.trim_end().split("\n\n").collect();
         let (last, before) = events.split_last().unwrap();
         let error: Value = serde_json::from_str(last.trim_start_matches("data: ")).unwrap_or_default();
         self.status == 200

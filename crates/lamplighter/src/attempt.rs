@@ -86,6 +86,9 @@ pub enum Answer {
 pub enum Failed {
     /// No connection: the node has not seen the request. The words say why.
     NoConnection(String),
+    /// The connection broke before an answer came. It may have been a kept one that the node was just closing: then the node
+    /// has never seen the request.
+    Broke(String),
     /// The node was lost before its answer had begun, or what it sent is no answer: the words say how.
     Unreachable(String),
     /// Probes have missed: the node is gone.
@@ -155,7 +158,12 @@ async fn begin(
         Line::Plain(client) => client.request(request).await,
         Line::Tls(client) => client.request(request).await,
     };
-    let response = sent.map_err(|error| lost(&error))?;
+    let response = sent.map_err(|error| lost(&error)).inspect_err(|failed| {
+        if matches!(failed, Failed::Broke(_)) {
+            // Others in the pool may be as stale as this one.
+            upstream.purge();
+        }
+    })?;
     open.beat();
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
@@ -311,6 +319,6 @@ fn lost(error: &hyper_util::client::legacy::Error) -> Failed {
     if error.is_connect() {
         Failed::NoConnection(format!("no connection: {cause}"))
     } else {
-        Failed::Unreachable(format!("the connection broke before an answer came: {cause}"))
+        Failed::Broke(format!("the connection broke before an answer came: {cause}"))
     }
 }

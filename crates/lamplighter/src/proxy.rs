@@ -128,6 +128,8 @@ struct Met {
     model: Arc<str>,
     words: String,
     was_sent: bool,
+    /// It was a broken connection, perhaps a stale one: with nobody else left, the node is asked once more.
+    may_repeat: bool,
 }
 
 struct Arrived {
@@ -275,11 +277,19 @@ impl Trip {
         if sent >= ATTEMPTS || self.met.len() >= UNREACHABLE {
             return None;
         }
-        let tried = |c: &Candidate| self.met.iter().any(|met| met.node == c.node && met.model == c.model);
-        plan.tiers.iter().find_map(|tier| {
-            let left: Vec<Candidate> = tier.candidates.iter().filter(|c| !tried(c)).cloned().collect();
-            (!left.is_empty()).then_some(left)
-        })
+        let left = |may_be_asked: &dyn Fn(&Candidate) -> bool| {
+            plan.tiers.iter().find_map(|tier| {
+                let left: Vec<Candidate> =
+                    tier.candidates.iter().filter(|c| may_be_asked(c)).cloned().collect();
+                (!left.is_empty()).then_some(left)
+            })
+        };
+        let mets = |c: &Candidate| {
+            let (node, model) = (c.node, c.model.clone());
+            self.met.iter().filter(move |met| met.node == node && met.model == model)
+        };
+        left(&|c| mets(c).next().is_none())
+            .or_else(|| left(&|c| mets(c).count() == 1 && mets(c).all(|met| met.may_repeat)))
     }
 
     /// Takes a place at one of the candidates, or waits for one. While it waits, nodes may come and go: the line is kept.
@@ -334,7 +344,8 @@ impl Trip {
     }
 
     fn met(&mut self, candidate: &Candidate, words: String, was_sent: bool) {
-        self.met.push(Met { node: candidate.node, model: candidate.model.clone(), words, was_sent });
+        let (node, model) = (candidate.node, candidate.model.clone());
+        self.met.push(Met { node, model, words, was_sent, may_repeat: false });
     }
 
     /// Notes a failed attempt, and tells the registry what it shows about the node.
@@ -343,12 +354,13 @@ impl Trip {
     /// When the request ends here: the node's own error is the answer, or it was cancelled.
     fn failed(&mut self, candidate: Candidate, node: String, failed: Failed) -> Result<(), Ended> {
         let registry = &self.proxy.registry;
+        let may_repeat = matches!(failed, Failed::Broke(_));
         let (words, was_sent) = match failed {
             Failed::NoConnection(how) => {
                 registry.suspect(candidate.node);
                 (how, false)
             }
-            Failed::Unreachable(how) => {
+            Failed::Broke(how) | Failed::Unreachable(how) => {
                 registry.suspect(candidate.node);
                 (how, true)
             }
@@ -375,6 +387,9 @@ impl Trip {
         };
         tracing::info!(request = self.call.id, node, words, "attempt failed");
         self.met(&candidate, format!("{node}: {words}"), was_sent);
+        if let Some(met) = self.met.last_mut() {
+            met.may_repeat = may_repeat;
+        }
         Ok(())
     }
 
