@@ -106,12 +106,31 @@ async fn what_opens_a_door_is_not_written_from_here() {
         );
         assert!(said["message"].as_str().unwrap().contains(setting.trim_start_matches("allowed_")), "{said}");
     }
-    for unknown in ["manage = true", "command = \"x\""] {
-        let (status, _) = order(&gateway, Method::PUT, "config", json!({ "text": server(unknown) })).await;
-        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{unknown}");
+    let node = |line: &str| format!("{before}{line}\n");
+    for text in [
+        server("manage = true"),
+        node("command = \"x\""),
+        node("[node.sleep]\nurl = \"http://evil.example\""),
+        node("[node.wake]\nrelay = { url = \"http://evil.example\" }"),
+    ] {
+        let (status, said) = order(&gateway, Method::PUT, "config", json!({ "text": text })).await;
+        assert_eq!(
+            (status, said["code"].as_str()),
+            (StatusCode::FORBIDDEN, Some("only_in_the_file")),
+            "{text}"
+        );
     }
-    let (status, said) = order(&gateway, Method::PATCH, "nodes/nas", json!({ "api_key": "env:HOME" })).await;
-    assert_eq!((status, said["code"].as_str()), (StatusCode::FORBIDDEN, Some("only_in_the_file")), "{said}");
+    let (status, said) =
+        order(&gateway, Method::PUT, "config", json!({ "text": server("colour = 1") })).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{said}");
+    for field in ["api_key", "command", "wake", "sleep"] {
+        let (status, said) = order(&gateway, Method::PATCH, "nodes/nas", json!({ field: "env:HOME" })).await;
+        assert_eq!(
+            (status, said["code"].as_str()),
+            (StatusCode::FORBIDDEN, Some("only_in_the_file")),
+            "{said}"
+        );
+    }
     let (status, said) = order(&gateway, Method::PATCH, "nodes/nas", json!({ "colour": "red" })).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{said}");
     assert_eq!(file(&gateway), before, "nothing was written");

@@ -11,8 +11,9 @@ use std::time::Duration;
 #[tokio::test(flavor = "multi_thread")]
 async fn r29_no_request_is_lost_to_a_closing_connection() {
     let model = SimModel::new("m").loaded(true);
-    let nas =
-        SimNode::start(Profile::openai("nas").model(model).idle_close_ms(Some(50)).parallel(64)).await.unwrap();
+    let nas = SimNode::start(Profile::openai("nas").model(model).idle_close_ms(Some(50)).parallel(64))
+        .await
+        .unwrap();
     let gateway = Gateway::over(&[&nas], "").await;
     let gateway = &gateway;
     let clients = (0..8).map(|client| async move {

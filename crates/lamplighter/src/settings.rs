@@ -133,6 +133,9 @@ impl Settings {
     /// [`Refused`]; nothing was written.
     pub async fn replace(&self, text: &str) -> Result<(), Refused> {
         let mut now = self.now.lock().await;
+        if let Some(field) = edit::forbidden_field(&self.text()?, text) {
+            return Err(Refused::Forbidden(field.into()));
+        }
         let parsed = config::parse(text.as_bytes(), &self.path).map_err(Refused::Invalid)?;
         if let Some(setting) = edit::forbidden_change(&now.config, &parsed.config) {
             return Err(Refused::Forbidden(setting));

@@ -5,7 +5,7 @@ use lamplighter_core::{
     node::Presence,
 };
 use serde::{Deserialize, Deserializer};
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TableLike, value};
 
 /// A node as it is added. Only what is written is set.
 #[derive(Debug, Clone, Deserialize)]
@@ -141,6 +141,45 @@ pub fn forbidden_change(old: &Config, new: &Config) -> Option<String> {
     })
 }
 
+/// Fields that run something, call something, or give rights, wherever they stand and whether we know them yet or not.
+const RUNS_OR_CALLS: [&str; 8] = ["command", "manage", "hook", "hooks", "webhook", "wake", "sleep", "relay"];
+
+/// The first field that only the file itself may hold, and that is not there already with the same value.
+#[must_use]
+pub fn forbidden_field(old: &str, new: &str) -> Option<&'static str> {
+    let (old, new) = (fields(old), fields(new));
+    let new = new.iter().filter(|field| !old.contains(field));
+    new.map(|(name, _)| *name).next()
+}
+
+/// Every such field in the text, with its value as written.
+fn fields(text: &str) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    if let Ok(document) = text.parse::<DocumentMut>() {
+        collect(document.as_table(), &mut found);
+    }
+    found
+}
+
+fn collect(table: &dyn TableLike, found: &mut Vec<(&'static str, String)>) {
+    for (key, item) in table.iter() {
+        if let Some(name) = RUNS_OR_CALLS.iter().find(|name| key.eq_ignore_ascii_case(name)) {
+            found.push((name, item.to_string().trim().to_owned()));
+        }
+        if let Some(inner) = item.as_table_like() {
+            collect(inner, found);
+        }
+        for inner in item.as_array_of_tables().into_iter().flatten() {
+            collect(inner, found);
+        }
+        for value in item.as_array().into_iter().flatten() {
+            if let Some(inner) = value.as_inline_table() {
+                collect(inner, found);
+            }
+        }
+    }
+}
+
 fn read(text: &str) -> Result<DocumentMut, String> {
     text.parse().map_err(|error| format!("the file cannot be changed as it is: {error}"))
 }
@@ -236,6 +275,21 @@ mod tests {
             "{text}"
         );
         assert!(remove(FILE, "nobody").is_err());
+    }
+
+    #[test]
+    fn what_runs_or_calls_something() {
+        let with = |line: &str| format!("{FILE}{line}\n");
+        for (line, name) in [
+            ("command = \"rm\"", "command"),
+            ("[server.x]\nMANAGE = true", "manage"),
+            ("[[node]]\nname = \"x\"\n[node.wake]\nrelay = { url = \"http://x\" }", "wake"),
+            ("x = [{ hook = \"http://x\" }]", "hook"),
+        ] {
+            assert_eq!(forbidden_field(FILE, &with(line)), Some(name), "{line}");
+            assert_eq!(forbidden_field(&with(line), &with(line)), None, "what stands there already may stay");
+        }
+        assert_eq!(forbidden_field(FILE, FILE), None);
     }
 
     #[test]
