@@ -192,6 +192,15 @@ async fn a_failure_before_the_first_event_goes_to_the_next_node() {
     }
 }
 
+/// 200 with `choices: []` is an answer with nothing in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_choice_goes_to_the_next_node() {
+    let (bad, good, gateway) = bad_and_good(Fault::EmptyChoices).await;
+    let end = chat(&gateway, false, 8).await.unwrap();
+    assert_eq!((end.status, end.node.as_str()), (200, "good"), "{}", end.text);
+    assert_eq!((posts(&bad), good.stats().generations_finished), (1, 1));
+}
+
 /// Once an event has gone down nobody else is asked, whatever happens.
 #[tokio::test(flavor = "multi_thread")]
 async fn never_a_second_try_after_the_first_event() {

@@ -175,7 +175,12 @@ async fn begin(
     }
     let answer = match stream_dialect(&head.headers, dialect) {
         Some(dialect) => first_event(body, dialect, open).await?,
-        None => whole(body, open).await?,
+        None => match whole(body, open).await? {
+            Answer::Whole(body) if dialect == Dialect::Openai && has_no_choice(&body) => {
+                return Err(Failed::Empty);
+            }
+            answer => answer,
+        },
     };
     Ok((head, answer))
 }
@@ -193,6 +198,15 @@ fn stream_dialect(headers: &HeaderMap, dialect: Dialect) -> Option<Dialect> {
 
 fn is_web_page(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
+}
+
+/// `"choices": []` with status 200: an answer with nothing in it (GoModel #947).
+fn has_no_choice(body: &[u8]) -> bool {
+    let after = memchr::memmem::find(body, b"\"choices\"").map(|at| body[at + 9..].trim_ascii_start());
+    let value = after.and_then(|rest| rest.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
+    value
+        .and_then(|rest| rest.strip_prefix(b"["))
+        .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"]"))
 }
 
 /// Waits for the first whole event: a stream that is empty, or begins with an error, has not begun.
