@@ -9,6 +9,12 @@ use crate::node::{Presence, Stage, State};
 pub const FALL: u32 = 3;
 /// Answers in a row until a node that was gone counts as up again.
 pub const RISE: u32 = 2;
+/// Failures at work in a row until a node that answers its probes goes to the end of the line (Envoy's outlier detection).
+pub const FAILURES: u32 = 3;
+/// How long it stays there the first time, in milliseconds; each time in a row adds as much, up to [`EJECTED_MAX_MS`].
+pub const EJECTED_MS: u64 = 5_000;
+/// Longest stay there, in milliseconds.
+pub const EJECTED_MAX_MS: u64 = 60_000;
 /// Time that one probe may take, in milliseconds.
 pub const PROBE_TIMEOUT_MS: u64 = 2_000;
 
@@ -42,6 +48,11 @@ pub struct Health {
     goods: u32,
     gone_probes: u32,
     port_closed: bool,
+    /// Failures at work in a row.
+    failures: u32,
+    /// Times in a row that it went to the end of the line for them.
+    ejections: u32,
+    ejected_until_ms: u64,
 }
 
 impl Health {
@@ -57,6 +68,9 @@ impl Health {
             goods: 0,
             gone_probes: 0,
             port_closed: false,
+            failures: 0,
+            ejections: 0,
+            ejected_until_ms: 0,
         }
     }
 
@@ -98,6 +112,43 @@ impl Health {
         news
     }
 
+    /// The node failed at a request, although it answers probes. After three in a row it is `degraded` and goes to the end of
+    /// the line for a while; `mono_ms` is the monotonic clock, `random` in `0.0..1.0` keeps many from coming back at once.
+    /// True when that is news.
+    pub fn failed_at_work(&mut self, what: &str, now_ms: u64, mono_ms: u64, random: f64) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures < FAILURES || !self.state.takes_requests() {
+            return false;
+        }
+        self.ejections = self.ejections.saturating_add(1);
+        let stay_ms = (EJECTED_MS * u64::from(self.ejections)).min(EJECTED_MAX_MS);
+        self.ejected_until_ms = mono_ms + (stay_ms as f64 * (1.0 + 0.5 * random)) as u64;
+        let before = (self.state, self.why.clone());
+        self.enter(State::Degraded, Some(format!("it fails at work: {what}")), now_ms);
+        before != (self.state, self.why.clone())
+    }
+
+    /// The node did a request well: what was held against it is forgotten. True when that is news.
+    pub fn worked(&mut self, now_ms: u64) -> bool {
+        (self.failures, self.ejections) = (0, 0);
+        let news = self.state == State::Degraded;
+        if news {
+            self.enter(State::Up, None, now_ms);
+        }
+        news
+    }
+
+    /// Ends a stay at the end of the line whose time is over: the node gets requests again, and one more failure sends it
+    /// back for longer. True when that is news.
+    pub fn recover(&mut self, now_ms: u64, mono_ms: u64) -> bool {
+        let over = self.state == State::Degraded && mono_ms >= self.ejected_until_ms;
+        if over {
+            self.failures = FAILURES - 1;
+            self.enter(State::Up, None, now_ms);
+        }
+        over
+    }
+
     /// Milliseconds until the next probe. `random` is in `0.0..1.0` and spreads the probes of many nodes.
     #[must_use]
     pub fn next_probe_ms(&self, random: f64) -> u64 {
@@ -125,7 +176,10 @@ impl Health {
         }
         self.goods = 0;
         self.gone_probes = 0;
-        self.enter(State::Up, None, now_ms);
+        // An answer to a probe is no proof of work: only time or a request that went well ends `degraded`.
+        if self.state != State::Degraded {
+            self.enter(State::Up, None, now_ms);
+        }
     }
 
     fn missed(&mut self, why: String, presence: Presence, now_ms: u64) {
@@ -230,6 +284,31 @@ mod tests {
         assert_eq!(health.state, State::Refusing);
         health.fold(Report::Answered, Presence::AlwaysOn, 2);
         assert_eq!((health.state, health.why.clone()), (State::Up, None));
+    }
+
+    #[test]
+    fn three_failures_at_work_send_it_to_the_end_of_the_line_for_a_while() {
+        let mut health = Health::new(0);
+        health.fold(Report::Answered, Presence::AlwaysOn, 0);
+        assert!(!health.failed_at_work("500", 1, 1, 0.0));
+        assert!(!health.failed_at_work("500", 2, 2, 0.0));
+        assert!(health.failed_at_work("500", 3, 3, 0.0));
+        assert_eq!(health.state, State::Degraded);
+        health.fold(Report::Answered, Presence::AlwaysOn, 4);
+        assert_eq!(health.state, State::Degraded, "probes were fine all the time");
+        assert!(!health.recover(5, 5_002));
+        assert!(health.recover(5, 5_003));
+        assert!(health.failed_at_work("500", 6, 6_000, 0.0), "on trial, one failure is enough");
+        assert!(!health.recover(7, 15_999), "and the second stay is longer");
+        assert!(health.recover(7, 16_000));
+        assert!(!health.worked(8));
+        assert!(!health.failed_at_work("500", 9, 17_000, 0.0), "work well done is a fresh start");
+        health.fold(silent(), Presence::AlwaysOn, 10);
+        for at in 11..14 {
+            health.fold(silent(), Presence::AlwaysOn, at);
+        }
+        assert_eq!(health.state, State::Down);
+        assert!(!health.failed_at_work("500", 15, 18_000, 0.0), "what is gone cannot fail at work");
     }
 
     #[test]

@@ -105,6 +105,27 @@ pub enum Failed {
     Cancelled,
 }
 
+impl Failed {
+    /// Did the node fail at its work, and how? Being busy, gone, misconfigured or without the model is no such failure, and
+    /// neither is a client's mistake.
+    #[must_use]
+    pub fn at_work(&self) -> Option<String> {
+        match self {
+            Self::Broke(how) | Self::Unreachable(how) => Some(how.clone()),
+            Self::Empty => Some("it answered with nothing".into()),
+            Self::Error(response) if matches!(response.status().as_u16(), 500 | 502 | 504) => {
+                Some(format!("it answered {}", response.status().as_u16()))
+            }
+            Self::NoConnection(_)
+            | Self::Gone
+            | Self::Drift(_)
+            | Self::Refused(_)
+            | Self::Error(_)
+            | Self::Cancelled => None,
+        }
+    }
+}
+
 /// Sends the request to one node and waits until the answer has begun.
 ///
 /// # Errors

@@ -223,8 +223,16 @@ impl Trip {
                 has_alternative,
             };
             match attempt::open(upstream, sending).await {
-                Ok(opened) => return Ok(Arrived { candidate, node, held, opened }),
-                Err(failed) => self.failed(candidate, node, failed)?,
+                Ok(opened) => {
+                    self.proxy.registry.worked(candidate.node, upstream);
+                    return Ok(Arrived { candidate, node, held, opened });
+                }
+                Err(failed) => {
+                    if let Some(what) = failed.at_work() {
+                        self.proxy.registry.failed_at_work(candidate.node, upstream, &what);
+                    }
+                    self.failed(candidate, node, failed)?;
+                }
             }
         }
     }

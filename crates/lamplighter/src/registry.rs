@@ -14,6 +14,7 @@ use lamplighter_core::{
     fleet::{Fleet, Node, NodeId},
     health::{Health, Report},
     model::{Model, key},
+    node::State,
     operation::Dialects,
 };
 use std::sync::Arc;
@@ -58,6 +59,10 @@ enum Order {
     Pinged { node: NodeId, report: Report },
     /// A request could not reach the node.
     Suspect { node: NodeId },
+    /// A request failed there, although it answers probes; the words say how.
+    FailedAtWork { node: NodeId, what: String },
+    /// A request went well there, after some had failed.
+    Worked { node: NodeId },
     /// The node said that it does not have the model.
     Drifted { node: NodeId, model: String },
     /// Somebody wants to see all nodes as they are now.
@@ -121,6 +126,19 @@ impl Registry {
     /// A request could not reach the node: it goes to the end of the line, and a probe goes out at once.
     pub fn suspect(&self, node: NodeId) {
         self.tell(Order::Suspect { node });
+    }
+
+    /// A request failed there, although it answers probes: after some in a row it goes to the end of the line.
+    pub fn failed_at_work(&self, node: NodeId, upstream: &Upstream, what: &str) {
+        upstream.pulse.has_failed();
+        self.tell(Order::FailedAtWork { node, what: what.to_owned() });
+    }
+
+    /// A request went well there. Costs nothing while none had failed.
+    pub fn worked(&self, node: NodeId, upstream: &Upstream) {
+        if upstream.pulse.had_failed() {
+            self.tell(Order::Worked { node });
+        }
     }
 
     /// The node said that it does not have the model: it is not offered there until the node lists it again.
@@ -298,6 +316,19 @@ impl Keeper {
                 }
                 entry.health.suspect()
             }),
+            Order::FailedAtWork { node, what } => self.entry(node).is_some_and(|entry| {
+                let was = entry.health.state;
+                let (now_ms, mono_ms) = (clock::wall_ms(), clock::mono_ms());
+                let news = entry.health.failed_at_work(&what, now_ms, mono_ms, clock::random());
+                entry.log_change(was);
+                news
+            }),
+            Order::Worked { node } => self.entry(node).is_some_and(|entry| {
+                let was = entry.health.state;
+                let news = entry.health.worked(clock::wall_ms());
+                entry.log_change(was);
+                news
+            }),
             Order::Drifted { node, model } => self.entry(node).is_some_and(|entry| entry.drift(&model)),
             Order::LookAtAll => {
                 self.nodes.iter().for_each(|entry| entry.want_look(Wanted::Full));
@@ -396,12 +427,10 @@ impl Entry {
     fn fold(&mut self, report: Report) -> bool {
         let was = self.health.state;
         let answered = report == Report::Answered;
-        let changed = self.health.fold(report, self.config.presence, clock::wall_ms());
+        let mut changed = self.health.fold(report, self.config.presence, clock::wall_ms());
+        changed |= self.health.recover(clock::wall_ms(), clock::mono_ms());
         let is = self.health.state;
-        if was != is {
-            let why = self.health.why.as_deref().unwrap_or("");
-            tracing::info!(node = self.config.name, from = was.word(), to = is.word(), why, "node");
-        }
+        self.log_change(was);
         if let Some(upstream) = &self.upstream {
             if answered {
                 upstream.pulse.beat();
@@ -413,6 +442,14 @@ impl Entry {
             }
         }
         changed
+    }
+
+    fn log_change(&self, was: State) {
+        let is = self.health.state;
+        if was != is {
+            let why = self.health.why.as_deref().unwrap_or("");
+            tracing::info!(node = self.config.name, from = was.word(), to = is.word(), why, "node");
+        }
     }
 
     fn show(&self) -> Node {

@@ -13,7 +13,7 @@ use lamplighter_core::node_url::NodeUrl;
 use std::{
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -192,6 +192,8 @@ pub struct Pulse {
     last_good_ms: AtomicU64,
     wanted: AtomicU8,
     nudge: Notify,
+    /// A request has failed there since the last that went well.
+    failing: AtomicBool,
 }
 
 /// Which look somebody wants at once.
@@ -216,6 +218,18 @@ impl Pulse {
     #[must_use]
     pub fn last_good_ms(&self) -> u64 {
         self.last_good_ms.load(Relaxed)
+    }
+
+    /// A request has failed there.
+    pub fn has_failed(&self) {
+        self.failing.store(true, Relaxed);
+    }
+
+    /// Had one failed since this was last asked?
+    #[must_use]
+    pub fn had_failed(&self) -> bool {
+        // The look before the swap keeps the usual case, which writes nothing, cheap.
+        self.failing.load(Relaxed) && self.failing.swap(false, Relaxed)
     }
 
     /// Asks the watcher for a look at once.
