@@ -370,3 +370,21 @@ async fn ten_dead_nodes_cost_the_lists_nothing() {
     assert!(worst < Duration::from_secs(1), "worst {worst:?}");
     assert_eq!(node_of(&gateway.chat("m", false).send().await.unwrap()), "alive");
 }
+
+/// R18: one name, two contents: told, once, and gone when it is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn r18_different_contents_under_one_name_are_told() {
+    let digest = |c: &str| c.repeat(64);
+    let model = |c: &str| SimModel::new("m").digest(digest(c)).loaded(true);
+    let nas = SimNode::start(Profile::ollama("nas").model(model("a"))).await.unwrap();
+    let gpu = SimNode::start(Profile::ollama("gpu").model(model("b"))).await.unwrap();
+    let gateway = Gateway::over(&[&nas, &gpu], "").await;
+    let told = gateway.until(|snapshot| snapshot.models.iter().any(|model| model.drift)).await;
+    let problems: Vec<_> = told.problems.iter().filter(|problem| problem.code == "model_drift").collect();
+    assert_eq!(problems.len(), 1, "{:#?}", told.problems);
+    assert!(problems[0].message.contains("nas and gpu"), "{}", problems[0].message);
+    nas.set_models(vec![model("b")]);
+    let look = format!("{}/control/v1/look", gateway.url);
+    gateway.http.post(look).bearer_auth(&gateway.token).send().await.unwrap();
+    gateway.until(|snapshot| snapshot.problems.is_empty()).await;
+}

@@ -326,6 +326,7 @@ impl Control {
             });
         }
         problems.extend(self.unknown_alias_models(house));
+        problems.extend(drifts(house));
         problems.sort_by_key(|problem| problem.level);
         problems
     }
@@ -361,6 +362,21 @@ impl Control {
         }
         problems
     }
+}
+
+/// Models that hold different contents under one name: what a conversation gets then depends on who answers.
+fn drifts(house: &House) -> impl Iterator<Item = Problem> {
+    let fleet = &house.fleet;
+    fleet.catalogue.entries().filter(|entry| entry.drift).map(|entry| {
+        let nodes: Vec<&str> = entry.offers.iter().map(|offer| fleet.nodes[offer.node].name()).collect();
+        Problem {
+            code: "model_drift".into(),
+            level: Level::Notice,
+            message: format!("{} has different contents on {}.", entry.name, nodes.join(" and ")),
+            hint: Some("Pull it anew on the one that is behind, or pin requests with @node.".into()),
+            node: None,
+        }
+    })
 }
 
 fn models(house: &House) -> Vec<ListedModel> {
