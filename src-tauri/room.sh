@@ -10,7 +10,8 @@ ip link set lo up
 ip address add 192.168.1.20/32 dev lo
 ip address add 192.168.1.50/32 dev lo
 cd "$(dirname "$0")/.."
-bin=${CARGO_TARGET_DIR:-target}/debug
+# PROFILE=release measures what `cargo build --release --workspace` made.
+bin=${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}
 home=$(mktemp -d)
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; sleep 0.5; rm -rf "$home"' EXIT
