@@ -4,6 +4,7 @@
 //! so every rule here is tested without a network and without waiting.
 
 pub mod alias;
+pub mod availability;
 pub mod catalogue;
 pub mod config;
 pub mod fleet;
