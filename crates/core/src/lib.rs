@@ -7,6 +7,8 @@ pub mod alias;
 pub mod availability;
 pub mod catalogue;
 pub mod config;
+mod expiry;
+pub mod fit;
 pub mod fleet;
 pub mod health;
 pub mod mode;

@@ -4,7 +4,6 @@
 //! says, so that neither colour nor font size is needed to read them.
 
 mod connect;
-mod expiry;
 mod node_menu;
 mod routing_menu;
 #[cfg(test)]

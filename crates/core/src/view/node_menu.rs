@@ -2,10 +2,9 @@
 
 use super::{
     Action, Kind, Row,
-    expiry::goes_at_ms,
     words::{Clock, Mark, activity, count, model_name, size, stage_words, state_word, word_and_why},
 };
-use crate::{model::Model, node::State, snapshot::Node};
+use crate::{expiry::goes_at_ms, model::Model, node::State, snapshot::Node};
 
 /// Models named in a node's submenu before the rest is only counted.
 const MODELS_SHOWN: usize = 6;

@@ -4,13 +4,13 @@
 const STAYS_MS: u64 = 7 * 86_400_000;
 
 /// Milliseconds since 1970 at which it goes; `None` for a time that cannot be read, is over, or is so far that it stays.
-pub(super) fn goes_at_ms(expires_at: &str, now_ms: u64) -> Option<u64> {
+pub(crate) fn goes_at_ms(expires_at: &str, now_ms: u64) -> Option<u64> {
     let at_ms = since_1970_ms(expires_at)?;
     (at_ms > now_ms && at_ms - now_ms < STAYS_MS).then_some(at_ms)
 }
 
 /// Reads `2026-11-20T14:32:10.123+01:00` or `…Z` (RFC 3339); what is below a second is left out.
-fn since_1970_ms(text: &str) -> Option<u64> {
+pub(crate) fn since_1970_ms(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
