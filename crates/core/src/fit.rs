@@ -83,12 +83,10 @@ pub fn fit_at(node: &Node, model: &Model, now_ms: u64) -> Fit {
     match node.engine {
         Some(Engine::Llamacpp) if node.models.len() == 1 => return Fit::Fits,
         Some(Engine::Vllm) => return Fit::Unknown,
-        Some(engine) => {
-            if models_max(engine).is_some_and(|max| others().count() >= max as usize) {
-                return Fit::Evicts;
-            }
+        Some(engine) if models_max(engine).is_some_and(|max| others().count() >= max as usize) => {
+            return Fit::Evicts;
         }
-        None => {}
+        Some(_) | None => {}
     }
     let (Some(needed), Some(whole)) = (needed_bytes(model), node.vram_bytes) else { return Fit::Unknown };
     if needed > whole {
