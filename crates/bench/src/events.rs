@@ -1,6 +1,9 @@
 //! The events of a measured stream: all of one length, each with the time at which it was sent.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    ops::Range,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 const HEAD: &[u8] = b"data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"bench-model\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"";
 const TAIL: &[u8] = b"\"},\"finish_reason\":null}]}\n\n";
@@ -16,13 +19,16 @@ pub fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// Appends one event, sent now, as one chunk of a chunked answer.
-pub fn append_chunk(out: &mut Vec<u8>, sent_ns: u64) {
+/// Appends one event, sent now, as one chunk of a chunked answer. Where the event itself stands in `out`.
+pub fn append_chunk(out: &mut Vec<u8>, sent_ns: u64) -> Range<usize> {
     out.extend_from_slice(format!("{EVENT_BYTES:x}\r\n").as_bytes());
+    let from = out.len();
     out.extend_from_slice(HEAD);
     out.extend_from_slice(format!("{sent_ns:0DIGITS$}").as_bytes());
     out.extend_from_slice(TAIL);
+    let to = out.len();
     out.extend_from_slice(b"\r\n");
+    from..to
 }
 
 /// The end of the stream, as chunks.

@@ -38,23 +38,33 @@ pub struct Loaded {
 /// A chat request with a body of about `body_bytes`. The model comes last, as OpenAI's Python library sends it.
 pub fn chat(body_bytes: usize) -> Vec<u8> {
     let filler = "Tell me about lamps. ".repeat(body_bytes.saturating_sub(110) / 21 + 1);
-    post(&format!(
+    let body = format!(
         r#"{{"messages":[{{"role":"user","content":"{filler}"}}],"temperature":0.7,"max_tokens":64,"model":"{MODEL}"}}"#
-    ))
+    );
+    post("", &body)
 }
 
 /// A request for a stream of `events` events, `gap_us` apart.
 pub fn stream(events: u64, gap_us: u64) -> Vec<u8> {
-    post(&format!(
-        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"Tell me about lamps."}}],"stream":true,"bench_events":{events},"bench_gap_us":{gap_us}}}"#
-    ))
+    post("", &streamed(events, gap_us, 0))
 }
 
-fn post(body: &str) -> Vec<u8> {
+/// The same under an id of its own, from a node that thinks before it answers.
+pub fn stream_of(id: &str, events: u64, gap_us: u64, thinks_ms: u64) -> Vec<u8> {
+    post(&format!("x-request-id: {id}\r\n"), &streamed(events, gap_us, thinks_ms))
+}
+
+fn streamed(events: u64, gap_us: u64, thinks_ms: u64) -> String {
+    format!(
+        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"Tell me about lamps."}}],"stream":true,"bench_events":{events},"bench_gap_us":{gap_us},"bench_thinks_ms":{thinks_ms}}}"#
+    )
+}
+
+fn post(lines: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     // Host without a port is refused by the gateway's gate; the headers are those of an SDK.
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nuser-agent: OpenAI/Python 2.8.0\r\naccept: application/json\r\ncontent-type: application/json\r\nauthorization: Bearer sk-none\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nuser-agent: OpenAI/Python 2.8.0\r\naccept: application/json\r\ncontent-type: application/json\r\nauthorization: Bearer sk-none\r\n{lines}content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }

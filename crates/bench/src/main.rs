@@ -1,12 +1,15 @@
 //! Measures the gateway beside nginx. `cargo xtask bench` runs it; the parts can be used by hand too.
 
+mod book;
 mod compare;
+mod crowd;
 mod events;
 mod fleet;
 mod goals;
 mod load;
 mod machine;
 mod node;
+mod open_files;
 mod process;
 mod proxies;
 mod rounds;
@@ -37,7 +40,12 @@ enum Command {
         /// How many models each of them lists.
         #[arg(long, default_value_t = 1)]
         models: usize,
+        /// Keep a book of every stream that carries an `x-request-id`: `GET /bench/book`.
+        #[arg(long)]
+        book: bool,
     },
+    /// Many clients with a stream each; prints as one JSON line what each of them got.
+    Crowd(crowd::Crowd),
     /// Loads one address and prints what came of it as JSON.
     Load {
         /// Where to, for example 127.0.0.1:11400.
@@ -62,6 +70,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    open_files::allow();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -72,7 +81,10 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match Cli::parse().command {
             Command::Compare(asked) => compare::run(asked).await,
-            Command::Node { count, models } => node::run(count, models).await.map_err(|e| e.to_string()),
+            Command::Node { count, models, book } => {
+                node::run(count, models, book).await.map_err(|error| error.to_string())
+            }
+            Command::Crowd(crowd) => crowd::run(crowd).await,
             Command::Load { address, connections, seconds, pid, body_bytes, stream, burst } => {
                 let length = Duration::from_secs_f64(seconds.clamp(0.1, 600.0));
                 let target = load::Target { address, pid };

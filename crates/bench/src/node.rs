@@ -1,9 +1,14 @@
 //! A fake node that costs next to nothing, so that what is measured is the proxy in front of it.
 //!
-//! It shows OpenAI's API: `/v1/models`, and chat completions in one piece or as a stream. Two fields of the request, which
-//! every proxy passes on unread, say how a stream goes: `bench_events` and `bench_gap_us` (0: as fast as it can).
+//! It shows OpenAI's API: `/v1/models`, and chat completions in one piece or as a stream. Fields of the request, which
+//! every proxy passes on unread, say how a stream goes: `bench_events`, `bench_gap_us` (0: as fast as it can) and
+//! `bench_thinks_ms`.
 
-use crate::{events, wire::field};
+use crate::{
+    book::{Book, End, Page},
+    events,
+    wire::field,
+};
 use memchr::memmem;
 use std::{
     io::{self, Read, Write},
@@ -15,8 +20,11 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::Instant,
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    time::{Instant, sleep},
 };
 
 /// The model that is asked for: the first two fake nodes have it.
@@ -35,15 +43,17 @@ struct Prepared {
     answer: Vec<u8>,
     missing: Vec<u8>,
     streams: AtomicU64,
+    book: Option<Book>,
 }
 
 /// Runs `count` nodes until standard input ends: a node must not outlive who started it.
-pub async fn run(count: usize, models: usize) -> io::Result<()> {
-    let mut addresses = Vec::new();
+/// With `book`, what they send on streams is noted.
+pub async fn run(count: usize, models: usize, book: bool) -> io::Result<()> {
+    let (mut addresses, book) = (Vec::new(), book.then(Book::default));
     for at in 0..count.max(1) {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         addresses.push(listener.local_addr()?.to_string());
-        tokio::spawn(accept(listener, Arc::new(Prepared::new(at, models.max(1)))));
+        tokio::spawn(accept(listener, Arc::new(Prepared::new(at, models.max(1), book.clone()))));
     }
     writeln!(io::stdout(), "{}", serde_json::json!({ "addresses": addresses }))?;
     let (ended, end) = tokio::sync::oneshot::channel();
@@ -56,7 +66,7 @@ pub async fn run(count: usize, models: usize) -> io::Result<()> {
 }
 
 impl Prepared {
-    fn new(node: usize, models: usize) -> Self {
+    fn new(node: usize, models: usize, book: Option<Book>) -> Self {
         // Two nodes share the model that is asked for; the others make the fleet large.
         let name = |at| if at == 0 && node < 2 { MODEL.to_owned() } else { format!("model-{node}-{at}") };
         let names = (0..models).map(name);
@@ -69,6 +79,7 @@ impl Prepared {
             answer: whole("200 OK", ANSWER),
             missing: whole("404 Not Found", r#"{"error":{"message":"no such route"}}"#),
             streams: AtomicU64::new(0),
+            book,
         }
     }
 }
@@ -115,6 +126,11 @@ async fn serve(mut stream: TcpStream, prepared: &Prepared) -> io::Result<()> {
             length.and_then(|value| std::str::from_utf8(value).ok()?.parse::<usize>().ok()).unwrap_or(0);
         let is_chat = head.starts_with(b"POST /v1/chat/completions ");
         let is_models = head.starts_with(b"GET /v1/models ");
+        let is_book = head.starts_with(b"GET /bench/book ");
+        let page = prepared.book.as_ref().and_then(|book| {
+            let id = head.split(|b| *b == b'\n').find_map(|line| field(line, b"x-request-id:"))?;
+            Some(book.open(std::str::from_utf8(id).ok()?))
+        });
         // The body's beginning stays in the buffer; of a large one the rest is only counted.
         buffer.copy_within(end..to, 0);
         let (mut read, mut kept) = (to - end, to - end);
@@ -132,11 +148,21 @@ async fn serve(mut stream: TcpStream, prepared: &Prepared) -> io::Result<()> {
         to = 0;
         let asked = length <= LOOKED_AT && memmem::find(&buffer[..kept], b"\"stream\":true").is_some();
         if is_chat && asked {
-            let (count, gap_us) = (
-                number(&buffer[..kept], b"\"bench_events\":"),
-                number(&buffer[..kept], b"\"bench_gap_us\":"),
-            );
-            stream_events(&mut stream, count, gap_us, prepared.streams.fetch_add(1, Relaxed)).await?;
+            let body = &buffer[..kept];
+            let wish = Wish {
+                events: number(body, b"\"bench_events\":"),
+                gap_us: number(body, b"\"bench_gap_us\":"),
+                thinks_ms: number(body, b"\"bench_thinks_ms\":"),
+            };
+            let at = prepared.streams.fetch_add(1, Relaxed);
+            let (mut read, mut write) = stream.split();
+            // A client that goes away is noticed at once, also between two events.
+            tokio::select! {
+                sent = stream_events(&mut write, wish, at, page) => sent?,
+                () = gone(&mut read) => return Ok(()),
+            }
+        } else if let Some(book) = prepared.book.as_ref().filter(|_| is_book) {
+            stream.write_all(&whole("200 OK", &book.json())).await?;
         } else {
             let answer = match (is_chat, is_models) {
                 (true, _) => &prepared.answer,
@@ -148,48 +174,83 @@ async fn serve(mut stream: TcpStream, prepared: &Prepared) -> io::Result<()> {
     }
 }
 
+/// What a stream should be like.
+struct Wish {
+    events: u64,
+    gap_us: u64,
+    thinks_ms: u64,
+}
+
+/// Waits until the client has closed or broken the connection. None of the measured clients sends a second request before the
+/// first was answered.
+async fn gone(read: &mut ReadHalf<'_>) {
+    let _ = read.read(&mut [0; 16]).await;
+}
+
 fn number(body: &[u8], name: &[u8]) -> u64 {
     let Some(at) = memmem::find(body, name) else { return 0 };
     let digits = body[at + name.len()..].iter().take_while(|b| b.is_ascii_digit());
     digits.fold(0, |n, d| n * 10 + u64::from(d - b'0'))
 }
 
-async fn stream_events(stream: &mut TcpStream, count: u64, gap_us: u64, at: u64) -> io::Result<()> {
+async fn stream_events(
+    stream: &mut WriteHalf<'_>,
+    wish: Wish,
+    at: u64,
+    mut page: Option<Page>,
+) -> io::Result<()> {
+    if wish.thinks_ms > 0 {
+        sleep(Duration::from_millis(wish.thinks_ms)).await;
+    }
     // Head and first event apart, as engines send them.
     stream.write_all(STREAM_HEAD).await?;
-    let mut out = Vec::with_capacity(1 << 10);
-    if gap_us == 0 {
-        return burst(stream, count).await;
+    if wish.gap_us == 0 {
+        burst(stream, wish.events, &mut page).await?;
+    } else {
+        steady(stream, &wish, at, &mut page).await?;
     }
-    let gap = Duration::from_micros(gap_us);
+    let mut out = Vec::new();
+    events::append_end(&mut out);
+    if let Some(page) = &mut page {
+        // Before the client can have read it and asked for the book.
+        page.sent(events::DONE, 0);
+        page.ends(End::Whole);
+    }
+    stream.write_all(&out).await
+}
+
+async fn steady(stream: &mut WriteHalf<'_>, wish: &Wish, at: u64, page: &mut Option<Page>) -> io::Result<()> {
+    let (gap, mut out) = (Duration::from_micros(wish.gap_us), Vec::with_capacity(1 << 10));
     // Streams that begin together must not stay in step: each has its own phase.
     let mut next = Instant::now() + gap.mul_f64((at % 64) as f64 / 64.0);
-    for event in 0..count {
+    for event in 0..wish.events {
         if event > 0 {
             tokio::time::sleep_until(next).await;
             next += gap;
         }
         out.clear();
-        events::append_chunk(&mut out, events::now_ns());
+        let event = events::append_chunk(&mut out, events::now_ns());
+        if let Some(page) = page {
+            page.sent(&out[event], 1);
+        }
         stream.write_all(&out).await?;
     }
-    out.clear();
-    events::append_end(&mut out);
-    stream.write_all(&out).await
+    Ok(())
 }
 
-async fn burst(stream: &mut TcpStream, count: u64) -> io::Result<()> {
+async fn burst(stream: &mut WriteHalf<'_>, count: u64, page: &mut Option<Page>) -> io::Result<()> {
     let mut one = Vec::new();
-    events::append_chunk(&mut one, 0);
+    let event = events::append_chunk(&mut one, 0);
     let per_write = (BURST_WRITE / one.len()) as u64;
     let block = one.repeat(per_write as usize);
     let mut left = count;
     while left > 0 {
         let now = left.min(per_write);
+        if let Some(page) = page {
+            (0..now).for_each(|_| page.sent(&one[event.clone()], 1));
+        }
         stream.write_all(&block[..now as usize * one.len()]).await?;
         left -= now;
     }
-    let mut out = Vec::new();
-    events::append_end(&mut out);
-    stream.write_all(&out).await
+    Ok(())
 }
