@@ -1,6 +1,6 @@
 //! Aliases: "coder" stands for a list of models, in order; an alias hides a model of its name.
 
-use crate::model;
+use crate::{model, wake::WakePolicy};
 use serde::{Deserialize, Serialize};
 
 /// One alias as configured.
@@ -11,6 +11,10 @@ pub struct Alias {
     pub name: String,
     /// Models in order of preference; `model@node` pins one to a node, and an entry may be another alias.
     pub models: Vec<String>,
+    /// What may happen when the machine that has its model sleeps; `None`: what `[wake]` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
+    pub wake: Option<WakePolicy>,
 }
 
 /// One model that a name stands for, perhaps pinned to a node.
@@ -20,6 +24,8 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// The only node that may answer.
     pub node: Option<&'a str>,
+    /// What may happen when the machine that has it sleeps, as the outermost alias on the way says that says it.
+    pub wake: Option<WakePolicy>,
 }
 
 /// Finds the alias that `name` means: an exact name first, then the wildcard with the most literal characters,
@@ -41,7 +47,7 @@ pub fn find<'a>(aliases: &'a [Alias], name: &str) -> Option<&'a Alias> {
 #[must_use]
 pub fn resolve<'a>(aliases: &'a [Alias], name: &'a str) -> Vec<Target<'a>> {
     let mut search = Search { aliases, seen: Vec::new(), targets: Vec::with_capacity(2) };
-    search.collect(name, None, 0);
+    search.collect(name, None, None, 0);
     search.targets
 }
 
@@ -56,7 +62,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn collect(&mut self, name: &'a str, pin: Option<&'a str>, depth: usize) {
+    fn collect(&mut self, name: &'a str, pin: Option<&'a str>, wake: Option<WakePolicy>, depth: usize) {
         let (bare, own_pin) = model::split_pin(name);
         let node = own_pin.or(pin);
         match find(self.aliases, bare) {
@@ -67,13 +73,12 @@ impl<'a> Search<'a> {
                 }
                 self.seen.push((&alias.name, node));
                 for entry in &alias.models {
-                    self.collect(entry, node, depth + 1);
+                    self.collect(entry, node, wake.or(alias.wake), depth + 1);
                 }
             }
             _ => {
-                let target = Target { model: bare, node };
-                if !self.targets.contains(&target) {
-                    self.targets.push(target);
+                if !self.targets.iter().any(|known| (known.model, known.node) == (bare, node)) {
+                    self.targets.push(Target { model: bare, node, wake });
                 }
             }
         }
@@ -159,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn alias(name: &str, models: &[&str]) -> Alias {
-        Alias { name: name.into(), models: models.iter().map(|&m| m.into()).collect() }
+        Alias { name: name.into(), models: models.iter().map(|&m| m.into()).collect(), wake: None }
     }
 
     fn names<'a>(targets: &[Target<'a>]) -> Vec<(&'a str, Option<&'a str>)> {
@@ -205,6 +210,22 @@ mod tests {
     }
 
     #[test]
+    fn the_outermost_alias_that_says_it_decides_about_waking() {
+        let say = |alias: Alias, wake| Alias { wake: Some(wake), ..alias };
+        let aliases = [
+            alias("claude-*", &["coder", "micro"]),
+            say(alias("coder", &["a"]), WakePolicy::Fallback),
+            say(alias("micro", &["b", "a"]), WakePolicy::Never),
+            say(alias("all", &["coder", "c"]), WakePolicy::Wait),
+        ];
+        let said = |name| -> Vec<_> { resolve(&aliases, name).iter().map(|t| (t.model, t.wake)).collect() };
+        let (wait, fallback, never) = (WakePolicy::Wait, WakePolicy::Fallback, WakePolicy::Never);
+        assert_eq!(said("claude-x"), [("a", Some(fallback)), ("b", Some(never))]);
+        assert_eq!(said("all"), [("a", Some(wait)), ("c", Some(wait))]);
+        assert_eq!(said("a"), [("a", None)]);
+    }
+
+    #[test]
     fn globs() {
         for (pattern, text, fits) in [
             ("claude-*", "claude-3", true),
@@ -225,13 +246,13 @@ mod tests {
         let aliases: Vec<Alias> =
             names.windows(2).map(|w| alias(&w[0], &[w[1].as_str(), w[1].as_str(), "m"])).collect();
         assert_eq!(find_cycle(&aliases), None);
-        assert!(resolve(&aliases, "a0").contains(&Target { model: "m", node: None }));
+        assert!(resolve(&aliases, "a0").contains(&Target { model: "m", node: None, wake: None }));
     }
 
     proptest! {
         #[test]
         fn resolving_always_ends(entries in prop::collection::vec(("[ab*]{1,3}", prop::collection::vec("[ab]{1,3}", 0..3)), 0..5), name in "[ab]{1,4}") {
-            let aliases: Vec<Alias> = entries.into_iter().map(|(name, models)| Alias { name, models }).collect();
+            let aliases: Vec<Alias> = entries.into_iter().map(|(name, models)| Alias { name, models, wake: None }).collect();
             if find_cycle(&aliases).is_none() {
                 prop_assert!(!resolve(&aliases, &name).is_empty() || aliases.iter().any(|a| a.models.is_empty()));
             }

@@ -2,16 +2,21 @@
 
 mod check;
 mod door;
+mod hook;
+mod wake;
 
 pub use check::{Complaint, Severity, Step, check};
 pub use door::{LISTEN_PORT, Listen, host_name, origin};
+pub use hook::{HeaderValue, Hook, Method, header, hook_url};
+pub use wake::{
+    Macs, Relay, SecureOn, SleepConfig, Target, WakeConfig, WakeRules, ssh_target, wake_timeout_ms,
+};
 
 use crate::{
     alias::Alias,
     node::{Engine, Presence},
     node_url::NodeUrl,
 };
-use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,6 +27,8 @@ pub struct Config {
     pub nodes: Vec<NodeConfig>,
     /// `[[alias]]`, in the order of the file.
     pub aliases: Vec<Alias>,
+    /// `[wake]`
+    pub wake: WakeRules,
 }
 
 /// `[server]`: the door.
@@ -57,7 +64,7 @@ impl ServerConfig {
 }
 
 /// `[[node]]`: one machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodeConfig {
     /// `[a-z0-9-]{1,40}`, unique.
     pub name: String,
@@ -77,10 +84,34 @@ pub struct NodeConfig {
     pub gpu: Option<String>,
     /// Its video memory in bytes.
     pub vram_bytes: Option<u64>,
+    /// `[node.wake]`: how it is woken; with it the node is wakeable.
+    pub wake: Option<WakeConfig>,
+    /// `[node.sleep]`: how it is put to sleep.
+    pub sleep: Option<SleepConfig>,
+}
+
+impl NodeConfig {
+    /// A node of which only the name and the address are written.
+    #[must_use]
+    pub fn new(name: &str, url: NodeUrl) -> Self {
+        Self {
+            name: name.to_owned(),
+            url,
+            engine: None,
+            presence: Presence::ComesAndGoes,
+            max_concurrent: None,
+            priority: 0,
+            api_key: None,
+            gpu: None,
+            vram_bytes: None,
+            wake: None,
+            sleep: None,
+        }
+    }
 }
 
 /// Where a secret is kept. The configuration never holds one itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Secret {
     /// `env:NAME`: an environment variable.
     Env(String),

@@ -72,14 +72,20 @@ pub fn fit(node: &Node, model: &Model) -> Fit {
 /// memory to others. The node's clock may be wrong, so the model in question stays loaded until a look says otherwise.
 #[must_use]
 pub fn fit_at(node: &Node, model: &Model, now_ms: u64) -> Fit {
+    fit_beside(node, node.models.iter().filter(|other| other.loaded == Some(true)), model, now_ms)
+}
+
+/// As [`fit_at`], when it is known which models are loaded: a node may list thousands.
+pub(crate) fn fit_beside<'a>(
+    node: &Node,
+    loaded: impl Iterator<Item = &'a Model> + Clone,
+    model: &Model,
+    now_ms: u64,
+) -> Fit {
     if model.remote || model.loaded == Some(true) {
         return Fit::Loaded;
     }
-    let others = || {
-        node.models.iter().filter(move |other| {
-            other.loaded == Some(true) && !other.remote && other.name != model.name && !is_over(other, now_ms)
-        })
-    };
+    let others = || loaded.clone().filter(|it| !it.remote && it.name != model.name && !is_over(it, now_ms));
     match node.engine {
         Some(Engine::Llamacpp) if node.models.len() == 1 => return Fit::Fits,
         Some(Engine::Vllm) => return Fit::Unknown,
@@ -141,15 +147,9 @@ mod tests {
 
     fn node(engine: Engine, vram: Option<u64>, models: Vec<Model>) -> Node {
         let config = NodeConfig {
-            name: "gpu".into(),
-            url: NodeUrl::parse("192.168.1.2:11434").unwrap(),
-            engine: None,
             presence: Presence::AlwaysOn,
-            max_concurrent: None,
-            priority: 0,
-            api_key: None,
-            gpu: None,
             vram_bytes: vram,
+            ..NodeConfig::new("gpu", NodeUrl::parse("192.168.1.2:11434").unwrap())
         };
         Node {
             id: NodeId(1),

@@ -19,15 +19,8 @@ const NAMES: [&str; 5] = ["a", "a:latest", "b:7b", "c", "d"];
 
 fn node(at: u32, state: State, openai: bool, models: Vec<Model>) -> Node {
     let config = NodeConfig {
-        name: format!("node-{at}"),
-        url: NodeUrl::parse(&format!("127.0.0.1:{}", 9000 + at)).unwrap(),
-        engine: None,
         presence: Presence::AlwaysOn,
-        max_concurrent: None,
-        priority: 0,
-        api_key: None,
-        gpu: None,
-        vram_bytes: None,
+        ..NodeConfig::new(&format!("node-{at}"), NodeUrl::parse(&format!("127.0.0.1:{}", 9000 + at)).unwrap())
     };
     Node {
         id: NodeId(at),

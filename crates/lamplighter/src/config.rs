@@ -15,6 +15,7 @@ mod source;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 pub use atomic::{create_private_folder, write_atomically};
 pub use folders::{default_path, fingerprint, runtime_dir, state_dir};

@@ -5,12 +5,7 @@ use crate::{
     settings::Settings,
 };
 use futures::future::join_all;
-use lamplighter_core::{
-    config::NodeConfig,
-    health::Report,
-    node::{Engine, Presence},
-    node_url::NodeUrl,
-};
+use lamplighter_core::{config::NodeConfig, health::Report, node::Engine, node_url::NodeUrl};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +33,7 @@ pub async fn run(settings: Arc<Settings>, own_ports: Vec<u16>, stop: Cancellatio
         let answers = join_all(missing.map(|&port| ask(http.clone(), port))).await;
         for (url, engine) in answers.into_iter().flatten() {
             let name = free_name(engine.word(), &found);
-            found.push(node(name, url));
+            found.push(NodeConfig::new(&name, url));
         }
         if !settings.found(found.clone()).await {
             return;
@@ -70,20 +65,6 @@ async fn ask(http: reqwest::Client, port: u16) -> Option<(NodeUrl, Engine)> {
     let url = NodeUrl::parse(&format!("127.0.0.1:{port}")).ok()?;
     let (identity, _) = identify(http, url.clone()).await.ok()?;
     Some((url, identity.engine))
-}
-
-fn node(name: String, url: NodeUrl) -> NodeConfig {
-    NodeConfig {
-        name,
-        url,
-        engine: None,
-        presence: Presence::ComesAndGoes,
-        max_concurrent: None,
-        priority: 0,
-        api_key: None,
-        gpu: None,
-        vram_bytes: None,
-    }
 }
 
 fn free_name(word: &str, taken: &[NodeConfig]) -> String {

@@ -33,7 +33,7 @@ pub enum Step {
 }
 
 /// Shorthand for a path: `at("node", 1, "url")`.
-fn at(table: &str, index: usize, field: &str) -> Vec<Step> {
+pub(super) fn at(table: &str, index: usize, field: &str) -> Vec<Step> {
     vec![Step::Field(table.into()), Step::Index(index), Step::Field(field.into())]
 }
 
@@ -47,11 +47,11 @@ pub fn check(config: &Config) -> Vec<Complaint> {
     complaints
 }
 
-fn error(path: Vec<Step>, message: String) -> Complaint {
+pub(super) fn error(path: Vec<Step>, message: String) -> Complaint {
     Complaint { path, severity: Severity::Error, message }
 }
 
-fn warning(path: Vec<Step>, message: String) -> Complaint {
+pub(super) fn warning(path: Vec<Step>, message: String) -> Complaint {
     Complaint { path, severity: Severity::Warning, message }
 }
 
@@ -107,6 +107,7 @@ fn check_nodes(config: &Config, complaints: &mut Vec<Complaint>) {
             let message = "that is less than a megabyte: write it with its unit, like \"24GB\"".into();
             complaints.push(error(at("node", i, "vram"), message));
         }
+        super::wake::check(i, node, complaints);
     }
 }
 
@@ -163,20 +164,10 @@ fn check_aliases(config: &Config, complaints: &mut Vec<Complaint>) {
 mod tests {
     use super::super::{NodeConfig, Secret, without_doubles};
     use super::*;
-    use crate::{alias::Alias, node::Presence, node_url::NodeUrl};
+    use crate::{alias::Alias, node_url::NodeUrl};
 
     fn node(name: &str, url: &str) -> NodeConfig {
-        NodeConfig {
-            name: name.into(),
-            url: NodeUrl::parse(url).unwrap(),
-            engine: None,
-            presence: Presence::ComesAndGoes,
-            max_concurrent: None,
-            priority: 0,
-            api_key: None,
-            gpu: None,
-            vram_bytes: None,
-        }
+        NodeConfig::new(name, NodeUrl::parse(url).unwrap())
     }
 
     #[test]
@@ -184,8 +175,8 @@ mod tests {
         let config = Config {
             nodes: vec![node("nas", "nas:11434"), node("nas", "10.0.0.5"), node("Big Box", "10.0.0.5:11434")],
             aliases: vec![
-                Alias { name: "a".into(), models: vec!["b".into(), "x@nowhere".into()] },
-                Alias { name: "b".into(), models: vec!["a".into()] },
+                Alias { name: "a".into(), models: vec!["b".into(), "x@nowhere".into()], wake: None },
+                Alias { name: "b".into(), models: vec!["a".into()], wake: None },
             ],
             ..Config::default()
         };

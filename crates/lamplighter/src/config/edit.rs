@@ -38,6 +38,9 @@ pub struct Fields {
     /// Generations per loaded model sent there at once.
     #[serde(default, deserialize_with = "there")]
     pub max_concurrent: Option<Option<u32>>,
+    /// True: it gets a `[node.wake]` that learns the machine's address. False: what stands there is taken out.
+    #[serde(default)]
+    pub wakeable: Option<bool>,
 }
 
 /// A change to a node.
@@ -142,7 +145,20 @@ pub fn forbidden_change(old: &Config, new: &Config) -> Option<String> {
 }
 
 /// Fields that run something, call something, or give rights, wherever they stand and whether we know them yet or not.
-const RUNS_OR_CALLS: [&str; 8] = ["command", "manage", "hook", "hooks", "webhook", "wake", "sleep", "relay"];
+/// `mac`, `broadcast` and `secure_on` say where packets go: whoever writes them knocks at other people's machines.
+const RUNS_OR_CALLS: [&str; 11] = [
+    "command",
+    "manage",
+    "hook",
+    "hooks",
+    "webhook",
+    "ssh",
+    "sleep",
+    "relay",
+    "mac",
+    "broadcast",
+    "secure_on",
+];
 
 /// The first field that only the file itself may hold, and that is not there already with the same value.
 #[must_use]
@@ -163,7 +179,8 @@ fn fields(text: &str) -> Vec<(&'static str, String)> {
 
 fn collect(table: &dyn TableLike, found: &mut Vec<(&'static str, String)>) {
     for (key, item) in table.iter() {
-        if let Some(name) = RUNS_OR_CALLS.iter().find(|name| key.eq_ignore_ascii_case(name)) {
+        let learned = key == "mac" && item.as_str() == Some("auto");
+        if let Some(name) = RUNS_OR_CALLS.iter().find(|name| key.eq_ignore_ascii_case(name) && !learned) {
             found.push((name, item.to_string().trim().to_owned()));
         }
         if let Some(inner) = item.as_table_like() {
@@ -213,6 +230,15 @@ fn set(table: &mut Table, fields: &Fields) {
     }
     if let Some(max) = fields.max_concurrent {
         put(table, "max_concurrent", max.map(|max| i64::from(max).into()));
+    }
+    match fields.wakeable {
+        Some(true) if !table.contains_key("wake") => {
+            let mut wake = Table::new();
+            wake["mac"] = value("auto");
+            table["wake"] = Item::Table(wake);
+        }
+        Some(false) => drop(table.remove("wake")),
+        _ => {}
     }
 }
 
@@ -268,6 +294,19 @@ mod tests {
     }
 
     #[test]
+    fn a_node_becomes_wakeable_and_no_more() {
+        let (text, _) = change(FILE, "workstation", &change_of(r#"{"wakeable":true,"priority":3}"#)).unwrap();
+        let node = "gpu = \"RTX 4090\"\npriority = 3\n\n[node.wake]\nmac = \"auto\"\n";
+        assert!(text.contains(node), "{text}");
+        let written = text.replace("\"auto\"", "\"a8:a1:59:0c:1d:2e\" # upstairs");
+        let again = change(&written, "workstation", &change_of(r#"{"wakeable":true}"#)).unwrap().0;
+        assert_eq!(again, written, "what is written stays");
+        let (text, _) =
+            change(&text, "workstation", &change_of(r#"{"wakeable":false,"priority":null}"#)).unwrap();
+        assert_eq!(text, FILE);
+    }
+
+    #[test]
     fn a_node_less() {
         let text = remove(FILE, "workstation").unwrap();
         assert!(
@@ -283,13 +322,22 @@ mod tests {
         for (line, name) in [
             ("command = \"rm\"", "command"),
             ("[server.x]\nMANAGE = true", "manage"),
-            ("[[node]]\nname = \"x\"\n[node.wake]\nrelay = { url = \"http://x\" }", "wake"),
+            ("[[node]]\nname = \"x\"\n[node.wake]\nrelay = { url = \"http://x\" }", "relay"),
+            ("[[node]]\nname = \"x\"\n[node.wake]\nmac = \"a8:a1:59:0c:1d:2e\"", "mac"),
+            ("[[node]]\nname = \"x\"\nwake.broadcast = [\"10.0.0.255\"]", "broadcast"),
             ("x = [{ hook = \"http://x\" }]", "hook"),
         ] {
             assert_eq!(forbidden_field(FILE, &with(line)), Some(name), "{line}");
             assert_eq!(forbidden_field(&with(line), &with(line)), None, "what stands there already may stay");
         }
         assert_eq!(forbidden_field(FILE, FILE), None);
+        for line in [
+            "wake = \"never\"",
+            "[wake]\ndefault = \"ask\"",
+            "[[node]]\nname = \"x\"\n[node.wake]\nmac = \"auto\"",
+        ] {
+            assert_eq!(forbidden_field(FILE, &with(line)), None, "{line}");
+        }
     }
 
     #[test]

@@ -110,6 +110,50 @@ impl<'t, 'f> Fields<'t, 'f> {
         }
     }
 
+    /// Is `name` written as a table?
+    pub(super) fn is_table(&self, name: &str) -> bool {
+        self.table.get(name).is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// Is `name` written at all?
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
+    }
+
+    /// A complaint about this table as a whole.
+    pub(super) fn complain(&mut self, message: String) {
+        let header = self.header.clone();
+        self.note(&[], header, message);
+    }
+
+    /// A table whose fields the user names, each read by `read`; what cannot be read is noted and left out.
+    pub(super) fn pairs<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&str, &DeValue<'t>) -> Result<T, String>,
+    ) -> Vec<(String, T)> {
+        let Some(value) = self.table.get(name) else { return vec![] };
+        let field = Step::Field(name.into());
+        let DeValue::Table(table) = value.get_ref() else {
+            let message =
+                format!("`{name}`: expected {{ name = \"value\" }}, found {}", describe(value.get_ref()));
+            self.note(&[field], value.span(), message);
+            return vec![];
+        };
+        let mut pairs = Vec::new();
+        for (key, value) in table.iter() {
+            let key_name = key.get_ref().as_ref();
+            match read(key_name, value.get_ref()) {
+                Ok(read) => pairs.push((key_name.to_owned(), read)),
+                Err(why) => {
+                    let place = [field.clone(), Step::Field(key_name.into())];
+                    self.note(&place, value.span(), format!("`{name}`: {key_name}: {why}"));
+                }
+            }
+        }
+        pairs
+    }
+
     /// Tables of which there can be several, like `[[node]]`, with the fields `known`; at most `max`.
     pub(super) fn tables<T>(
         &mut self,

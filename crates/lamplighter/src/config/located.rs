@@ -153,7 +153,9 @@ fn mask(line: &str) -> String {
     let names_secret = |equals: usize| {
         let field = line[..equals].trim_end().trim_end_matches(['"', '\'']);
         let name = &field[field.trim_end_matches(is_name).len()..].to_ascii_lowercase();
-        ["key", "token", "secret", "passw", "auth", "bearer"].iter().any(|word| name.contains(word))
+        ["key", "token", "secret", "secure_on", "passw", "auth", "bearer", "cookie"]
+            .iter()
+            .any(|word| name.contains(word))
     };
     let secret = line.match_indices('=').map(|(i, _)| i).find(|&i| names_secret(i)).map(|i| i + 1);
     let address = line.find("://").filter(|&i| line[i..].contains('@')).map(|i| i + 3);

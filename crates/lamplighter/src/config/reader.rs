@@ -1,21 +1,36 @@
 //! The shape of the configuration file: which table has which fields, and what a misspelt one was meant to be.
 
-use super::fields::{Fields, parsed, secret, size, text, whole, word};
+use super::{
+    fields::{Fields, parsed, secret, size, text, whole, word},
+    wake,
+};
 use lamplighter_core::{
     alias::Alias,
     config::{self, Complaint, Config, NodeConfig, ServerConfig, Severity, Step},
     node::{Engine, Presence},
     node_url::NodeUrl,
     route::distance,
+    wake::WakePolicy,
 };
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
-const TABLES: [&str; 3] = ["server", "node", "alias"];
+const TABLES: [&str; 4] = ["server", "node", "alias", "wake"];
 const SERVER: [&str; 4] = ["listen", "allowed_hosts", "allowed_origins", "key"];
-const NODE: [&str; 9] =
-    ["name", "url", "engine", "presence", "max_concurrent", "priority", "api_key", "gpu", "vram"];
-const ALIAS: [&str; 2] = ["name", "models"];
+const NODE: [&str; 11] = [
+    "name",
+    "url",
+    "engine",
+    "presence",
+    "max_concurrent",
+    "priority",
+    "api_key",
+    "gpu",
+    "vram",
+    "wake",
+    "sleep",
+];
+const ALIAS: [&str; 3] = ["name", "models", "wake"];
 
 /// More than any house has; what checks compare pairwise stays quick.
 const TABLES_MAX: usize = 1000;
@@ -42,6 +57,7 @@ pub(super) fn read(root: &DeTable<'_>) -> (Config, Vec<Finding>) {
         server: fields.table("server", "[server]", &SERVER, read_server).unwrap_or_default(),
         nodes: fields.tables("node", "[[node]]", &NODE, TABLES_MAX, read_node),
         aliases: fields.tables("alias", "[[alias]]", &ALIAS, TABLES_MAX, read_alias),
+        wake: fields.table("wake", "[wake]", &wake::RULES, wake::rules).unwrap_or_default(),
     };
     fields.refuse_unknown(&TABLES);
     (config, findings)
@@ -71,18 +87,22 @@ fn read_server(fields: &mut Fields<'_, '_>) -> ServerConfig {
 fn read_node(fields: &mut Fields<'_, '_>) -> NodeConfig {
     let name = fields.required("name", "\"workstation\"", text).unwrap_or_default();
     let url = fields.required("url", "\"192.168.1.50:11434\"", parsed(NodeUrl::parse));
+    let wake = fields.table("wake", "[node.wake]", &wake::WAKE, wake::wake);
+    let presence = if wake.is_some() { Presence::Sleeps } else { Presence::ComesAndGoes };
     NodeConfig {
         name,
         url: url.unwrap_or_else(nowhere),
         engine: fields.optional("engine", word("engine", &Engine::ALL, Engine::word)),
         presence: fields
             .optional("presence", word("presence", &Presence::ALL, Presence::word))
-            .unwrap_or(Presence::ComesAndGoes),
+            .unwrap_or(presence),
         max_concurrent: fields.optional("max_concurrent", whole),
         priority: fields.optional("priority", whole).unwrap_or(0),
         api_key: fields.optional("api_key", secret),
         gpu: fields.optional("gpu", text),
         vram_bytes: fields.optional("vram", size),
+        wake,
+        sleep: fields.table("sleep", "[node.sleep]", &wake::SLEEP, wake::sleep).flatten(),
     }
 }
 
@@ -95,7 +115,11 @@ fn read_alias(fields: &mut Fields<'_, '_>) -> Alias {
     let name = fields.required("name", "\"coder\"", text).unwrap_or_default();
     fields.required("models", "[\"qwen3-coder:30b\"]", |_| Ok(()));
     let models = fields.list("models", text).unwrap_or_default();
-    Alias { name, models: models.into_iter().map(Option::unwrap_or_default).collect() }
+    Alias {
+        name,
+        models: models.into_iter().map(Option::unwrap_or_default).collect(),
+        wake: fields.optional("wake", word("policy", &WakePolicy::ALL, WakePolicy::word)),
+    }
 }
 
 impl Finding {
@@ -138,11 +162,20 @@ pub(super) fn suggest(name: &str, value: &DeValue<'_>, title: &str, known: &[&st
         let written = match near {
             "server" => "[server]".to_owned(),
             "node" | "alias" => format!("[[{near}]]"),
+            "wake" if title.is_empty() => "[wake]".to_owned(),
+            "wake" | "sleep" if title == "[[node]]" => format!("[node.{near}]"),
             field => format!("{field:?}"),
         };
         return format!("{unknown}: did you mean {written}?");
     }
-    let home = [("[server]", SERVER.as_slice()), ("[[node]]", &NODE), ("[[alias]]", &ALIAS)];
+    let home = [
+        ("[server]", SERVER.as_slice()),
+        ("[[node]]", &NODE),
+        ("[[alias]]", &ALIAS),
+        ("[node.wake]", &wake::WAKE),
+        ("[node.sleep]", &wake::SLEEP),
+        ("[wake]", &wake::RULES),
+    ];
     let homes: Vec<&str> =
         home.iter().filter(|(_, fields)| fields.contains(&name)).map(|(title, _)| *title).collect();
     if !homes.is_empty() {
@@ -168,7 +201,7 @@ fn synonym(name: &str, known: &[&str]) -> Option<&'static str> {
 }
 
 /// What other programs call the same thing, and our word for it.
-const SYNONYMS: [(&str, &str); 22] = [
+const SYNONYMS: [(&str, &str); 29] = [
     ("upstream", "node"),
     ("backend", "node"),
     ("machine", "node"),
@@ -191,4 +224,11 @@ const SYNONYMS: [(&str, &str); 22] = [
     ("bind", "listen"),
     ("port", "listen"),
     ("cors", "allowed_origins"),
+    ("wol", "wake"),
+    ("mac_address", "mac"),
+    ("password", "secure_on"),
+    ("deadline", "timeout"),
+    ("port", "broadcast"),
+    ("policy", "default"),
+    ("quiet", "quiet_hours"),
 ];

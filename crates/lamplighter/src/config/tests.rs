@@ -2,6 +2,7 @@
 
 mod broken;
 mod mutations;
+mod wake;
 
 use super::*;
 use lamplighter_core::{
@@ -42,6 +43,24 @@ models = ["qwen3-coder:30b", "llama3.2:3b@nas"]
 [[alias]]
 name = "claude-*"
 models = ["coder"]
+wake = "fallback"
+
+[wake]
+default = "ask"
+quiet_hours = "23:00-07:00"
+
+[[node]]
+name = "attic"
+url = "192.168.1.60"
+[node.wake]
+mac = ["a8:a1:59:0c:1d:2e", "A8-A1-59-0C-1D-2F"]
+secure_on = "aa:bb:cc:dd:ee:ff"
+broadcast = ["192.168.1.255", "127.0.0.1:40009"]
+timeout = "90s"
+relay = { url = "http://nas:8123/api/wake", headers = { Authorization = "env:HOME_ASSISTANT", X-Room = "attic" } }
+[node.sleep]
+ssh = "me@192.168.1.60"
+command = "systemctl suspend"
 "#;
 
 /// A configuration folder and a state folder.
@@ -94,7 +113,7 @@ fn broken(origin: &Origin) -> &[Located] {
 fn every_field_arrives() {
     let loaded = Home::new().write(GOOD).load().unwrap();
     assert_eq!((&loaded.origin, loaded.report().as_str()), (&Origin::File, ""));
-    let Config { server, nodes, aliases } = loaded.config;
+    let Config { server, nodes, aliases, wake: _ } = loaded.config;
     assert_eq!(server.listen.len(), 3);
     assert_eq!(server.listen[2], Listen::Docker);
     assert_eq!(server.allowed_hosts, ["models.example"]);
@@ -112,8 +131,11 @@ fn every_field_arrives() {
     let node = &nodes[1];
     assert_eq!((node.engine, node.presence, node.priority), (None, Presence::ComesAndGoes, 0));
     assert_eq!((node.max_concurrent, &node.api_key, node.vram_bytes), (None, &None, None));
-    let coder =
-        Alias { name: "coder".into(), models: vec!["qwen3-coder:30b".into(), "llama3.2:3b@nas".into()] };
+    let coder = Alias {
+        name: "coder".into(),
+        models: vec!["qwen3-coder:30b".into(), "llama3.2:3b@nas".into()],
+        wake: None,
+    };
     assert_eq!(aliases[0], coder);
 }
 
@@ -177,7 +199,7 @@ fn a_copy_that_cannot_be_kept_is_a_warning() {
     let home = Home::new();
     fs::write(home.state(), "a file where the folder should be").unwrap();
     let loaded = home.write(GOOD).load().unwrap();
-    assert_eq!((loaded.origin, loaded.config.nodes.len()), (Origin::File, 2));
+    assert_eq!((loaded.origin, loaded.config.nodes.len()), (Origin::File, 3));
     assert_eq!(loaded.complaints.len(), 1);
     let said = loaded.complaints[0].to_string();
     assert!(said.contains("warning: could not keep a copy of the configuration here: "), "{said}");

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Only this is said, in this order; the file is not used unless all of it are warnings.
-fn says(bytes: impl AsRef<[u8]>, expected: &[&str]) {
+pub(super) fn says(bytes: impl AsRef<[u8]>, expected: &[&str]) {
     let home = Home::new();
     assert_eq!(home.said(&bytes), expected);
     let all_warnings = expected.iter().all(|line| line.contains(": warning: "));
@@ -72,9 +72,9 @@ fn unknown_field() {
         ],
     );
     says(
-        node("[node.wake]\nmac = \"x\""),
+        node("[node.power]\nplug = \"x\""),
         &[
-            "config.toml:4:7: error: unknown table \"wake\" in [[node]]: known are name, url, engine, presence, max_concurrent, priority, api_key, gpu, vram",
+            "config.toml:4:7: error: unknown table \"power\" in [[node]]: known are name, url, engine, presence, max_concurrent, priority, api_key, gpu, vram, wake, sleep",
         ],
     );
     says(

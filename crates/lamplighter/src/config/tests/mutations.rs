@@ -21,6 +21,9 @@ fn damage() -> impl Strategy<Value = Damage> {
         .prop_map(|text| text.as_bytes().to_vec()),
         prop::sample::select(vec![
             "[node.wake]\n",
+            "[node.sleep]\n",
+            "mac = \"auto\"\n",
+            "relay = { url = 1 }\n",
             "[[alias]]\n",
             "[server]\n",
             "name = 1\n",
