@@ -26,6 +26,7 @@ pub mod server;
 pub mod sessions;
 pub mod settings;
 pub mod steering;
+pub mod store;
 pub mod upstream;
 
 use config::{Broken, Loaded, Origin};

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Crates that only these modules may name.
-const KNOWN_TO: [(&str, &[&str]); 10] = [
+const KNOWN_TO: [(&str, &[&str]); 11] = [
     // `answer` makes the one kind of body that the router takes; `proxy` hands it on without naming it.
     ("axum", &["answer", "server"]),
     ("tower", &["server"]),
@@ -21,6 +21,8 @@ const KNOWN_TO: [(&str, &[&str]); 10] = [
     ("hyper_rustls", &["upstream"]),
     // Never in the path of a request: that has hyper's client, which costs less.
     ("reqwest", &["cli", "control", "demo", "discovery", "engines", "models", "registry"]),
+    // Only `store` speaks SQL.
+    ("sqlx", &["store"]),
     ("tauri", &[]),
 ];
 

@@ -27,6 +27,8 @@ pub const MODULES: &[Row] = &[
     row("dialects", &[]),
     row("engines", &[]),
     row("places", &[]),
+    // The one database.
+    row("store", &["clock"]),
     // Who may come in by a browser, for how long.
     row("sessions", &["clock"]),
     // It stands in the state folder, which `config` knows.
