@@ -7,6 +7,7 @@ use crate::{
     machine,
     process::Memory,
     proxies::{self, Proxy},
+    rivals,
     rounds::{self, Effort},
     streams,
 };
@@ -39,7 +40,7 @@ const HELD: usize = 1_000;
 pub async fn run(asked: Asked) -> Result<(), String> {
     let started = Instant::now();
     let (quick, gateway) = (asked.quick, asked.gateway.map_or_else(|| beside("lamplighter"), Ok)?);
-    let nginx = proxies::find_nginx();
+    let (nginx, haproxy) = (rivals::find("nginx"), rivals::find("haproxy"));
     let load_before = machine::load_average();
     let mut figures = Figures::default();
     for (id, name) in [("size", "lamplighter"), ("size_app", "lamplighter-desktop")] {
@@ -53,7 +54,11 @@ pub async fn run(asked: Asked) -> Result<(), String> {
     launches.push((Who::Gateway, Box::new(move || proxies::lamplighter(&program, &addresses))));
     if let Some(program) = nginx.clone() {
         let addresses = nodes.addresses.clone();
-        launches.push((Who::Nginx, Box::new(move || proxies::nginx(&program, &addresses))));
+        launches.push((Who::Nginx, Box::new(move || rivals::nginx(&program, &addresses))));
+    }
+    if let Some(program) = haproxy.clone() {
+        let addresses = nodes.addresses.clone();
+        launches.push((Who::Haproxy, Box::new(move || rivals::haproxy(&program, &addresses))));
     }
 
     eprintln!("start, and memory");
@@ -69,7 +74,7 @@ pub async fn run(asked: Asked) -> Result<(), String> {
 
     let mut ways = vec![(Who::Direct, Target { address: nodes.addresses[0], pid: None })];
     ways.extend(running.iter().rev().map(|(who, proxy)| (*who, proxy.target())));
-    let (rounds, length, until) = if quick { (2, 500, 35) } else { (5, 1200, 170) };
+    let (rounds, length, until) = if quick { (2, 500, 45) } else { (5, 1200, 220) };
     let length = Duration::from_millis(length);
     let effort = Effort { rounds, length, until: started + Duration::from_secs(until), large: !quick };
     let foreign = rounds::run(&mut figures, &ways, effort).await?;
@@ -82,7 +87,7 @@ pub async fn run(asked: Asked) -> Result<(), String> {
     }
 
     println!("{}", figures.table());
-    for line in machine::describe(nginx.as_deref()) {
+    for line in machine::describe(nginx.as_deref(), haproxy.as_deref()) {
         println!("- {line}");
     }
     println!(

@@ -10,6 +10,8 @@ pub enum Who {
     Direct,
     /// nginx.
     Nginx,
+    /// haproxy.
+    Haproxy,
     /// Lamplighter.
     Gateway,
 }
@@ -94,17 +96,20 @@ impl Figures {
         Some(if row.added && who != Who::Direct { figure - median_of(Who::Direct)? } else { figure })
     }
 
-    /// The table in Markdown: medians of the rounds, the ratio to nginx, the goal, and whether it is met.
+    /// The table in Markdown: medians of the rounds, the ratio to nginx, the goal, and whether it is met. haproxy's column
+    /// is there when it was measured: figures to look at, the goals are nginx's.
     pub fn table(&self) -> String {
-        let mut text =
-            "| | direct | nginx | Lamplighter | : nginx | goal | |\n|---|--:|--:|--:|--:|---|---|\n"
-                .to_owned();
+        let has_haproxy = self.0.keys().any(|(_, who)| *who == Who::Haproxy);
+        let (title, line) = if has_haproxy { (" haproxy |", "--:|") } else { ("", "") };
+        let mut text = format!(
+            "| | direct | nginx |{title} Lamplighter | : nginx | goal | |\n|---|--:|--:|{line}--:|--:|---|---|\n"
+        );
         for row in &ROWS {
-            let [direct, nginx, gateway] =
-                [Who::Direct, Who::Nginx, Who::Gateway].map(|who| self.of(row, who));
-            if [direct, nginx, gateway].iter().all(Option::is_none) {
+            let all = [Who::Direct, Who::Nginx, Who::Haproxy, Who::Gateway].map(|who| self.of(row, who));
+            if all.iter().all(Option::is_none) {
                 continue;
             }
+            let [direct, nginx, haproxy, gateway] = all;
             let shown = |figure: Option<f64>| {
                 figure.map_or("–".to_owned(), |f| number(f) + space(row.unit) + row.unit)
             };
@@ -112,13 +117,10 @@ impl Figures {
             let ratio = gateway.zip(nginx.filter(|n| *n > 0.0)).map(|(g, n)| g / n);
             let (goal, met) = row.goal.judge(gateway, ratio, row.unit);
             let ratio = ratio.map_or("–".to_owned(), |r| format!("{r:.2}"));
-            let (title, direct) = (row.title, shown(direct));
-            let _ = writeln!(
-                text,
-                "| {title} | {direct} | {} | {} | {ratio} | {goal} | {met} |",
-                shown(nginx),
-                shown(gateway)
-            );
+            let mut cells = vec![row.title.to_owned(), shown(direct), shown(nginx)];
+            cells.extend(has_haproxy.then(|| shown(haproxy)));
+            cells.extend([shown(gateway), ratio, goal, met.to_owned()]);
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
         text
     }
@@ -195,7 +197,10 @@ mod tests {
             "{table}"
         );
         assert!(line("start to serving").ends_with("| – | – | 12.3 ms | – | ≤ 100 ms | ok |"), "{table}");
-        assert!(!table.contains("model list"), "{table}");
+        assert!(!table.contains("model list") && !table.contains("haproxy"), "{table}");
+        figures.add("req_s", Who::Haproxy, 50_000.0);
+        let table = figures.table();
+        assert!(table.contains("| – | 60,000 | 50,000 | 40,000 | 0.67 |"), "{table}");
     }
 
     #[test]

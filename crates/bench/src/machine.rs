@@ -4,7 +4,7 @@ use crate::process::busy_ticks;
 use std::{fs, path::Path, process::Command, time::Instant};
 
 /// The machine and the programs, in lines for people.
-pub fn describe(nginx: Option<&Path>) -> Vec<String> {
+pub fn describe(nginx: Option<&Path>, haproxy: Option<&Path>) -> Vec<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let models: Vec<&str> =
         cpus.lines().filter_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).collect();
@@ -12,13 +12,20 @@ pub fn describe(nginx: Option<&Path>) -> Vec<String> {
     let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let system =
         system.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown system");
-    let proxy = nginx.and_then(|program| Command::new(program).arg("-v").output().ok());
-    let proxy = proxy.map(|out| String::from_utf8_lossy(&out.stderr).trim().replace("nginx version: ", ""));
     vec![
         format!("{} × {}", models.len(), models.first().unwrap_or(&"unknown processor")),
         format!("{}, Linux {}", system.trim_matches('"'), kernel.trim()),
-        proxy.unwrap_or_else(|| "no nginx: install `nginx-light` to compare".to_owned()),
+        version(nginx).unwrap_or_else(|| "no nginx: install `nginx-light` to compare".to_owned()),
+        version(haproxy).unwrap_or_else(|| "no haproxy: install `haproxy` to compare with it too".to_owned()),
     ]
+}
+
+/// The first line in which a program tells its version: nginx on its error output, haproxy on the other.
+fn version(program: Option<&Path>) -> Option<String> {
+    let told = Command::new(program?).arg("-v").output().ok()?;
+    let text = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+    let line = text.lines().next()?.replace("nginx version: ", "");
+    Some(line.split(" - http").next().unwrap_or(&line).to_owned())
 }
 
 /// The system's load averages over 1, 5 and 15 minutes.

@@ -1,4 +1,4 @@
-//! Measures the gateway beside nginx. `cargo xtask bench` runs it; the parts can be used by hand too.
+//! Measures the gateway beside nginx and haproxy. `cargo xtask bench` runs it; the parts can be used by hand too.
 
 mod book;
 mod compare;
@@ -12,6 +12,7 @@ mod node;
 mod open_files;
 mod process;
 mod proxies;
+mod rivals;
 mod rounds;
 mod spread;
 mod streams;

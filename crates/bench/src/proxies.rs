@@ -1,4 +1,4 @@
-//! The two proxies, each alone on its core, each with folders of its own: nginx as Debian has it, and the gateway.
+//! A proxy under measurement: alone on its core, with folders of its own. And the gateway as one.
 
 use crate::{
     load::{Target, chat, to},
@@ -9,7 +9,7 @@ use crate::{
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -74,65 +74,9 @@ pub fn models_request(address: SocketAddr) -> Vec<u8> {
 }
 
 /// A loopback port that is free now.
-fn free_port() -> Result<u16, String> {
+pub fn free_port() -> Result<u16, String> {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     free.map(|address| address.port()).map_err(|error| format!("no free port: {error}"))
-}
-
-/// nginx's binary, where it is installed.
-pub fn find_nginx() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    folders.map(|folder| folder.join("nginx")).find(|program| program.is_file())
-}
-
-/// Starts nginx as a streaming reverse proxy, as its documentation advises for one.
-pub fn nginx(program: &Path, nodes: &[SocketAddr]) -> Result<Proxy, String> {
-    let (home, port) = (folder()?, free_port()?);
-    let servers: String = nodes.iter().map(|node| format!("    server {node};\n")).collect();
-    let folder = home.path().display();
-    // One process: what it costs is then the cost of one process. Connections live as long as they are used.
-    let text = format!(
-        "daemon off;
-master_process off;
-worker_rlimit_nofile 8192;
-pid {folder}/pid;
-error_log {folder}/log warn;
-events {{ worker_connections 8192; }}
-http {{
-  access_log off;
-  tcp_nodelay on;
-  keepalive_requests 1000000000;
-  client_max_body_size 64m;
-  client_body_buffer_size 128k;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  upstream nodes {{
-{servers}    keepalive 1024;
-    keepalive_requests 1000000000;
-  }}
-  server {{
-    listen 127.0.0.1:{port} backlog=1024;
-    location / {{
-      proxy_pass http://nodes;
-      proxy_http_version 1.1;
-      proxy_set_header Connection \"\";
-      proxy_buffering off;
-      proxy_request_buffering off;
-      proxy_read_timeout 600s;
-    }}
-  }}
-}}
-"
-    );
-    let config = home.path().join("nginx.conf");
-    fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
-    let mut command = Command::new(program);
-    command.arg("-p").arg(home.path()).arg("-e").arg(home.path().join("log")).arg("-c").arg(&config);
-    start(&command, home, port)
 }
 
 /// Starts the gateway, `lamplighter serve`, over nodes that speak OpenAI's API.
@@ -156,14 +100,16 @@ pub fn lamplighter(program: &Path, nodes: &[SocketAddr]) -> Result<Proxy, String
     start(&command, home, port)
 }
 
-fn folder() -> Result<TempDir, String> {
+/// A folder for one proxy.
+pub fn folder() -> Result<TempDir, String> {
     tempfile::Builder::new()
         .prefix("lamplighter-bench-")
         .tempdir()
         .map_err(|error| format!("no temporary folder: {error}"))
 }
 
-fn start(command: &Command, home: TempDir, port: u16) -> Result<Proxy, String> {
+/// Starts a proxy on its core.
+pub fn start(command: &Command, home: TempDir, port: u16) -> Result<Proxy, String> {
     let log = home.path().join("log");
     let output = || fs::OpenOptions::new().create(true).append(true).open(&log).map(Stdio::from);
     let (Ok(out), Ok(err)) = (output(), output()) else {
