@@ -113,9 +113,9 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// A request was answered.
-    pub fn answered(&mut self) {
-        self.answered = self.answered.saturating_add(1);
+    /// So many requests were answered since the last call of [`Tape::note`].
+    pub fn answered(&mut self, count: u32) {
+        self.answered = self.answered.saturating_add(count);
     }
 
     /// The node is in `state` at `now_ms` (wall clock): hands over the time since the last call, which was spent in the state

@@ -5,6 +5,7 @@ CREATE TABLE nodes (
     url        TEXT NOT NULL,
     engine     TEXT,
     version    TEXT,
+    dialects   TEXT NOT NULL,
     models     TEXT NOT NULL,
     macs       TEXT NOT NULL,
     address    TEXT,

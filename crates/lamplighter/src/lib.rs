@@ -14,6 +14,7 @@ pub mod demo;
 pub mod dialects;
 pub mod discovery;
 pub mod engines;
+pub mod history;
 pub mod live;
 pub mod meter;
 pub mod models;
@@ -33,6 +34,7 @@ use config::{Broken, Loaded, Origin};
 use control::{CONFIG, Control, Parts};
 use control_file::{ControlFile, Whose};
 use demo::Demo;
+use history::{History, Keeping};
 use lamplighter_core::{
     config::without_doubles,
     mode::Mode,
@@ -127,10 +129,14 @@ impl Lamplighter {
         let configured = without_doubles(&loaded.config.nodes);
         let nodes = configured.into_iter().map(|node| settings::watched(node, &base_dir));
         let path_text = config_path.display().to_string();
+        let kept_in = state.join(format!("house-{}.db", config::fingerprint(&config_path)));
+        let keeping = Keeping::open(&kept_in).await;
+        notices.extend(keeping.said().map(|said| notice("history", Level::Notice, said)));
         let registry = Registry::start(
             nodes.collect(),
             loaded.config.aliases.clone(),
             path_text.clone(),
+            keeping.memory().await,
             changed.clone(),
             &tasks,
             &stop,
@@ -177,6 +183,8 @@ impl Lamplighter {
         }));
         tasks.spawn(control.clone().run());
         tasks.spawn(reload::run(settings, control.clone(), stop.clone()));
+        let history = History::new(keeping.store());
+        tasks.spawn(history.clone().run(registry.clone(), requests.clone(), stop.clone()));
         let proxy = Arc::new(Proxy { registry, places, requests: requests.clone(), steering });
         let guard = Guard::new(
             &bound.addresses,
@@ -198,7 +206,7 @@ impl Lamplighter {
         }
         tasks.close();
         tracing::info!(url = info.url, "ready");
-        Ok(Handle { info, place, control, tasks, stop, door, _written: written })
+        Ok(Handle { info, place, control, tasks, stop, door, keeping, _written: written })
     }
 }
 
@@ -211,6 +219,7 @@ pub struct Handle {
     tasks: TaskTracker,
     stop: CancellationToken,
     door: tokio::task::JoinHandle<usize>,
+    keeping: Keeping,
     _written: control_file::Written,
 }
 
@@ -244,6 +253,7 @@ impl Handle {
         self.stop.cancel();
         let cut = self.door.await.unwrap_or(0);
         self.tasks.wait().await;
+        self.keeping.end().await;
         cut
     }
 }

@@ -23,6 +23,8 @@ pub struct Requests {
     under_way: Mutex<BTreeMap<u64, Arc<Live>>>,
     next: AtomicU64,
     counts: Counts,
+    /// Requests answered by each node since somebody last took the counts.
+    answered_by: Mutex<BTreeMap<String, u32>>,
     /// Told when something changed that eyes would see.
     changed: Arc<Notify>,
     /// Cancelled when what is left has to end: shutting down.
@@ -92,6 +94,7 @@ impl Requests {
             under_way: Mutex::default(),
             next: AtomicU64::new(1),
             counts: Counts::default(),
+            answered_by: Mutex::default(),
             changed,
             end: CancellationToken::new(),
         }
@@ -161,6 +164,22 @@ impl Requests {
             cancelled: counts.cancelled.load(Relaxed),
             tokens_in: counts.tokens_in.load(Relaxed),
             tokens_out: counts.tokens_out.load(Relaxed),
+        }
+    }
+
+    /// Takes the counts of requests that each node has answered since the last call.
+    #[must_use]
+    pub fn take_answered(&self) -> BTreeMap<String, u32> {
+        std::mem::take(&mut *self.answered_by.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn has_answered(&self, live: &Live) {
+        let chosen = live.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((node, _)) = chosen.as_ref() else { return };
+        let mut answered = self.answered_by.lock().unwrap_or_else(PoisonError::into_inner);
+        match answered.get_mut(node) {
+            Some(count) => *count = count.saturating_add(1),
+            None => drop(answered.insert(node.clone(), 1)),
         }
     }
 
@@ -263,7 +282,10 @@ impl Drop for UnderWay {
         let counts = &self.requests.counts;
         let count = match self.live.outcome.load(Relaxed) {
             0 => &counts.cancelled,
-            1 => &counts.answered,
+            1 => {
+                self.requests.has_answered(&self.live);
+                &counts.answered
+            }
             _ => &counts.failed,
         };
         count.fetch_add(1, Relaxed);

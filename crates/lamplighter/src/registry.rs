@@ -3,6 +3,7 @@
 mod entry;
 mod keeper;
 mod ping;
+mod remembered;
 mod watcher;
 
 use crate::{engines, upstream::Upstream};
@@ -14,6 +15,7 @@ use lamplighter_core::{
     health::Report,
     operation::Dialects,
 };
+pub use remembered::{Memory, Remembered};
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -81,12 +83,14 @@ impl Registry {
         nodes: Vec<Watched>,
         aliases: Vec<Alias>,
         config_path: String,
+        memory: Memory,
         changed: Arc<Notify>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
         let (orders, inbox) = mpsc::channel(256);
-        let mut keeper = Keeper::new(config_path, changed, orders.clone(), tasks.clone(), stop.clone());
+        let mut keeper =
+            Keeper::new(config_path, memory, changed, orders.clone(), tasks.clone(), stop.clone());
         keeper.reconfigure(nodes, aliases);
         let (publish, house) = watch::channel(Arc::new(keeper.house()));
         tasks.spawn(keeper.run(inbox, publish));

@@ -42,6 +42,8 @@ pub const MODULES: &[Row] = &[
     row("registry", &["clock", "engines", "upstream"]),
     // From the configuration to what the registry watches, with keys looked up.
     row("settings", &["config", "registry", "secrets"]),
+    // What outlives the process: it follows the nodes and writes down.
+    row("history", &["clock", "live", "registry", "store"]),
     row("discovery", &["engines", "settings"]),
     // Loads and unloads, by the way that a node's `upstream` knows.
     row("models", &["engines", "registry", "upstream"]),

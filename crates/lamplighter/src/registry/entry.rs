@@ -1,6 +1,6 @@
 //! What the registry knows of one node.
 
-use super::{Facts, Watched};
+use super::{Facts, Remembered, Watched};
 use crate::{
     clock, engines,
     upstream::{Upstream, Wanted},
@@ -64,6 +64,21 @@ impl Entry {
             probe_ms: None,
             upstream,
         }
+    }
+
+    /// Takes over what an earlier run saw. What is in memory there now is not known.
+    pub(super) fn remember(&mut self, seen: &Remembered) {
+        let forget_loaded = |model: &Model| Model {
+            loaded: model.loaded.map(|_| false),
+            vram_bytes: None,
+            expires_at: None,
+            ..model.clone()
+        };
+        self.facts = seen.engine.map(|engine| Facts { engine, dialects: seen.dialects });
+        self.version.clone_from(&seen.version);
+        self.listed = seen.models.iter().map(forget_loaded).collect();
+        self.vram_seen = seen.vram_bytes.unwrap_or(0);
+        self.offer();
     }
 
     /// Would nothing about how it is reached and watched change?

@@ -1,6 +1,6 @@
 //! The registry's task: takes in what watchers and requests report, and publishes the house.
 
-use super::{House, Order, Watched, entry::Entry, ping, watcher};
+use super::{House, Memory, Order, Watched, entry::Entry, ping, watcher};
 use crate::{
     clock, engines,
     upstream::{Upstream, Wanted},
@@ -22,6 +22,7 @@ pub(super) struct Keeper {
     found_only: bool,
     aliases: Arc<[Alias]>,
     config_path: String,
+    memory: Memory,
     seq: u64,
     changed: Arc<Notify>,
     http: reqwest::Client,
@@ -33,6 +34,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         config_path: String,
+        memory: Memory,
         changed: Arc<Notify>,
         orders: mpsc::Sender<Order>,
         tasks: TaskTracker,
@@ -44,6 +46,7 @@ impl Keeper {
             found_only: false,
             aliases: Arc::default(),
             config_path,
+            memory,
             seq: 0,
             changed,
             http: engines::http_client(),
@@ -98,7 +101,13 @@ impl Keeper {
                 None
             }
         };
-        Entry::new(id, config, key, unwatch, health, upstream)
+        let mut entry = Entry::new(id, config, key, unwatch, health, upstream);
+        if let Some(seen) = self.memory.get(&entry.config.name)
+            && seen.url == entry.config.url.to_string()
+        {
+            entry.remember(seen);
+        }
+        entry
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Order>, publish: watch::Sender<Arc<House>>) {

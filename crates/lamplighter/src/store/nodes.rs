@@ -1,7 +1,7 @@
 //! What was last seen of each node: enough to list its models and to wake it after a restart.
 
 use super::{Store, writer::Write};
-use lamplighter_core::{model::Model, node::Engine};
+use lamplighter_core::{model::Model, node::Engine, operation::Dialects};
 use sqlx::{AnyConnection, Row};
 
 /// What was last seen of a node.
@@ -15,6 +15,8 @@ pub struct LastSeen {
     pub engine: Option<Engine>,
     /// Its version.
     pub version: Option<String>,
+    /// What it speaks natively.
+    pub dialects: Dialects,
     /// Its models.
     pub models: Vec<Model>,
     /// Addresses of its network cards, learned while it was up: `aa:bb:cc:dd:ee:ff`.
@@ -46,7 +48,7 @@ impl Store {
     /// When the database cannot be read.
     pub async fn last_seen(&self) -> Result<Vec<LastSeen>, String> {
         let rows = sqlx::query(
-            "SELECT name, url, engine, version, models, macs, address, networks, vram_bytes, seen_ms FROM nodes",
+            "SELECT name, url, engine, version, dialects, models, macs, address, networks, vram_bytes, seen_ms FROM nodes",
         )
         .fetch_all(&self.readers)
         .await
@@ -69,6 +71,7 @@ fn read(row: &sqlx::any::AnyRow) -> Result<LastSeen, String> {
         url: needed("url")?,
         engine,
         version: text("version")?,
+        dialects: serde_json::from_str(&needed("dialects")?).map_err(|error| error.to_string())?,
         models: serde_json::from_str(&needed("models")?).map_err(|error| error.to_string())?,
         macs: words(&needed("macs")?),
         address: text("address")?,
@@ -83,18 +86,21 @@ fn words(text: &str) -> Vec<String> {
 }
 
 pub(super) async fn write(connection: &mut AnyConnection, seen: &LastSeen) -> Result<(), sqlx::Error> {
-    let models = serde_json::to_string(&seen.models).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let not_json = |error: serde_json::Error| sqlx::Error::Encode(error.into());
+    let models = serde_json::to_string(&seen.models).map_err(not_json)?;
+    let dialects = serde_json::to_string(&seen.dialects).map_err(not_json)?;
     sqlx::query(
-        "INSERT INTO nodes (name, url, engine, version, models, macs, address, networks, vram_bytes, seen_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        "INSERT INTO nodes (name, url, engine, version, dialects, models, macs, address, networks, vram_bytes, seen_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          ON CONFLICT (name) DO UPDATE SET url = excluded.url, engine = excluded.engine, version = excluded.version,
-           models = excluded.models, macs = excluded.macs, address = excluded.address, networks = excluded.networks,
+           dialects = excluded.dialects, models = excluded.models, macs = excluded.macs, address = excluded.address, networks = excluded.networks,
            vram_bytes = excluded.vram_bytes, seen_ms = excluded.seen_ms",
     )
     .bind(seen.name.as_str())
     .bind(seen.url.as_str())
     .bind(seen.engine.map(Engine::word))
     .bind(seen.version.as_deref())
+    .bind(dialects.as_str())
     .bind(models.as_str())
     .bind(seen.macs.join(" "))
     .bind(seen.address.as_deref())

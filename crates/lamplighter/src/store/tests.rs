@@ -1,7 +1,7 @@
 //! Whether what must outlive the process does, and what happens to a file that cannot be read.
 
 use super::*;
-use lamplighter_core::{availability::Slot, model::Model, node::Engine};
+use lamplighter_core::{availability::Slot, model::Model, node::Engine, operation::Dialects};
 
 struct House {
     folder: tempfile::TempDir,
@@ -39,6 +39,7 @@ fn seen(name: &str) -> LastSeen {
         url: "http://10.0.0.7:11434".into(),
         engine: Some(Engine::Ollama),
         version: Some("0.12.6".into()),
+        dialects: Dialects { openai: true, ..Dialects::default() },
         models: vec![model],
         macs: vec!["aa:bb:cc:dd:ee:01".into(), "aa:bb:cc:dd:ee:02".into()],
         address: Some("10.0.0.7".into()),

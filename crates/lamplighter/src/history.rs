@@ -1,0 +1,191 @@
+//! Keeps what must outlive the process: what was last seen of each node, and when it was there.
+
+mod keeping;
+
+pub use keeping::Keeping;
+
+use crate::{
+    clock,
+    live::Requests,
+    registry::{House, Registry},
+    store::{LastSeen, Store},
+};
+use lamplighter_core::{
+    availability::{CELLS, Cell, SLOT_MS, Slot, Tape, slot_of},
+    fleet::{Node, NodeId},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// How often time is written down; what a killed gateway forgets, at most.
+const EVERY: Duration = Duration::from_secs(30);
+/// When nothing about a node has changed, it is still written this often that it was seen.
+const SEEN_EVERY_MS: u64 = 10 * 60 * 1000;
+
+/// The history of the nodes.
+#[derive(Debug)]
+pub struct History {
+    /// `None`: nothing can be kept; the start has said why.
+    store: Option<Store>,
+    /// What is not written yet: node → slot → its time.
+    pending: Mutex<BTreeMap<String, BTreeMap<u64, Slot>>>,
+}
+
+/// What is followed of one node.
+#[derive(Default)]
+struct Followed {
+    name: String,
+    tape: Tape,
+    kept: Option<LastSeen>,
+}
+
+impl History {
+    /// Keeps in `store`.
+    #[must_use]
+    pub fn new(store: Option<Store>) -> Arc<Self> {
+        Arc::new(Self { store, pending: Mutex::default() })
+    }
+
+    /// Follows the nodes until `stop`, and then writes down what is left.
+    pub async fn run(self: Arc<Self>, registry: Registry, requests: Arc<Requests>, stop: CancellationToken) {
+        let mut changes = registry.subscribe();
+        let mut followed: HashMap<NodeId, Followed> = HashMap::new();
+        let mut tick = tokio::time::interval_at(Instant::now() + EVERY, EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let house = changes.borrow_and_update().clone();
+            self.note(&house, &requests, &mut followed);
+            let ends = tokio::select! {
+                () = stop.cancelled() => true,
+                changed = changes.changed() => changed.is_err(),
+                _ = tick.tick() => {
+                    self.note(&house, &requests, &mut followed);
+                    self.write_down();
+                    false
+                }
+            };
+            if ends {
+                self.note(&changes.borrow().clone(), &requests, &mut followed);
+                self.write_down();
+                return;
+            }
+        }
+    }
+
+    /// The last [`CELLS`] slots of every node that has any, oldest first; the last one is the slot of `now_ms`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn cells(&self, now_ms: u64) -> Result<BTreeMap<String, Vec<Cell>>, String> {
+        let to = slot_of(now_ms);
+        let from = to.saturating_sub(CELLS as u64 - 1);
+        let mut slots: BTreeMap<String, BTreeMap<u64, Slot>> = BTreeMap::new();
+        if let Some(store) = &self.store {
+            for (node, at, slot) in store.slots(from, to).await? {
+                slots.entry(node).or_default().insert(at, slot);
+            }
+        }
+        for (node, pending) in self.pending.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for (at, slot) in pending.range(from..=to) {
+                slots.entry(node.clone()).or_default().entry(*at).or_default().add(slot);
+            }
+        }
+        let cells = |slots: BTreeMap<u64, Slot>| {
+            (from..=to).map(|at| slots.get(&at).map_or(Cell::NoData, Slot::cell)).collect()
+        };
+        Ok(slots.into_iter().map(|(node, slots)| (node, cells(slots))).collect())
+    }
+
+    /// When the first of [`History::cells`] begins, milliseconds since 1970.
+    #[must_use]
+    pub fn cells_from_ms(now_ms: u64) -> u64 {
+        slot_of(now_ms).saturating_sub(CELLS as u64 - 1) * SLOT_MS
+    }
+
+    /// The database, where there is one.
+    #[must_use]
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    fn note(&self, house: &House, requests: &Requests, followed: &mut HashMap<NodeId, Followed>) {
+        let now_ms = clock::wall_ms();
+        let answered = requests.take_answered();
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        for node in &house.fleet.nodes {
+            let follows = followed.entry(node.id).or_default();
+            self.follow_name(follows, node, &mut pending);
+            follows.tape.answered(answered.get(node.name()).copied().unwrap_or_default());
+            for (at, part) in follows.tape.note(node.state, now_ms) {
+                pending.entry(node.name().to_owned()).or_default().entry(at).or_default().add(&part);
+            }
+            self.keep(follows, node, now_ms);
+        }
+        followed.retain(|id, _| house.fleet.by_id(*id).is_some());
+    }
+
+    fn follow_name(
+        &self,
+        follows: &mut Followed,
+        node: &Node,
+        pending: &mut BTreeMap<String, BTreeMap<u64, Slot>>,
+    ) {
+        if follows.name == node.name() {
+            return;
+        }
+        let before = std::mem::replace(&mut follows.name, node.name().to_owned());
+        if before.is_empty() {
+            return;
+        }
+        if let Some(parts) = pending.remove(&before) {
+            pending.insert(node.name().to_owned(), parts);
+        }
+        if let Some(store) = &self.store {
+            store.renamed(&before, node.name());
+        }
+    }
+
+    /// Keeps what is seen of a node while it serves.
+    fn keep(&self, follows: &mut Followed, node: &Node, now_ms: u64) {
+        let Some(store) =
+            self.store.as_ref().filter(|_| node.state.takes_requests() && !node.models.is_empty())
+        else {
+            return;
+        };
+        let seen = LastSeen {
+            name: node.name().to_owned(),
+            url: node.config.url.to_string(),
+            engine: node.engine,
+            version: node.version.clone(),
+            dialects: node.dialects,
+            models: node.models.to_vec(),
+            macs: vec![],
+            address: None,
+            networks: vec![],
+            vram_bytes: node.vram_bytes,
+            seen_ms: now_ms,
+        };
+        let is_news = follows.kept.as_ref().is_none_or(|kept| {
+            now_ms.saturating_sub(kept.seen_ms) > SEEN_EVERY_MS
+                || *kept != LastSeen { seen_ms: kept.seen_ms, ..seen.clone() }
+        });
+        if is_news {
+            store.saw(seen.clone());
+            follows.kept = Some(seen);
+        }
+    }
+
+    fn write_down(&self) {
+        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(store) = &self.store {
+            for (node, parts) in pending {
+                store.spent(&node, parts.into_iter().collect());
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The database while the gateway runs: opened first, closed last.
+
+use crate::{
+    registry::{Memory, Remembered},
+    store::{LastSeen, Opened, Store},
+};
+use std::path::Path;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The database while the gateway runs. Its writer ends last: the others have something to write until their own end.
+#[derive(Debug)]
+pub struct Keeping {
+    store: Option<Store>,
+    said: Option<String>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Keeping {
+    /// Opens the database. Without one the gateway runs all the same, and says so.
+    pub async fn open(path: &Path) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let opened = Store::open(path, &tasks, &stop).await;
+        let said = match &opened {
+            Ok(Opened { moved_aside: None, .. }) => None,
+            Ok(Opened { moved_aside: Some((aside, why)), .. }) => Some(format!(
+                "The history could not be read ({why}): it was moved to {}, and a new one has begun.",
+                aside.display()
+            )),
+            Err(why) => Some(format!("History is not kept: {why}.")),
+        };
+        if let Some(said) = &said {
+            tracing::warn!("{said}");
+        }
+        Self { store: opened.ok().map(|opened| opened.store), said, tasks, stop }
+    }
+
+    /// The database, where there is one.
+    #[must_use]
+    pub fn store(&self) -> Option<Store> {
+        self.store.clone()
+    }
+
+    /// What a person should know: nothing is kept, or it had to begin anew.
+    #[must_use]
+    pub fn said(&self) -> Option<&str> {
+        self.said.as_deref()
+    }
+
+    /// What an earlier run saw of the nodes.
+    pub async fn memory(&self) -> Memory {
+        let Some(store) = &self.store else { return Memory::new() };
+        if let Err(error) = store.end_interrupted_wakes().await {
+            tracing::warn!("past wakes cannot be read: {error}");
+        }
+        let seen = store.last_seen().await.unwrap_or_else(|error| {
+            tracing::warn!("what was last seen of the nodes cannot be read: {error}");
+            Vec::new()
+        });
+        let remembered = |seen: LastSeen| {
+            let LastSeen { name, url, engine, version, dialects, models, vram_bytes, .. } = seen;
+            (name, Remembered { url, engine, version, dialects, models, vram_bytes })
+        };
+        seen.into_iter().map(remembered).collect()
+    }
+
+    /// Writes down what waits, and closes.
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
