@@ -29,21 +29,27 @@ pub struct Catalogue {
     entries: BTreeMap<String, Entry>,
     /// Other names of listed models (llama.cpp `aliases`) → key of the entry.
     other_names: HashMap<String, String>,
-    /// Any name of a model → positions in `Fleet::nodes` of those that answer to it.
-    holders: HashMap<String, Vec<usize>>,
+    /// Any name of a model → who answers to it, one offer per node.
+    holders: HashMap<String, Vec<Offer>>,
+    /// Per node: positions of the models that it has in memory. A node may list thousands, and holds a few.
+    residents: Vec<Vec<usize>>,
 }
 
 impl Catalogue {
     /// Merges the lists of all nodes that take requests.
     #[must_use]
     pub fn merge(nodes: &[Node]) -> Self {
-        let mut catalogue = Self::default();
+        let resident = |node: &Node| {
+            let loaded = node.models.iter().enumerate().filter(|(_, model)| model.loaded == Some(true));
+            loaded.map(|(at, _)| at).collect()
+        };
+        let mut catalogue = Self { residents: nodes.iter().map(resident).collect(), ..Self::default() };
         for (node_at, node) in nodes.iter().enumerate().filter(|(_, node)| node.state.takes_requests()) {
             for (model_at, listed) in node.models.iter().enumerate() {
                 for name in std::iter::once(&listed.name).chain(&listed.aliases) {
                     let holders = catalogue.holders.entry(model::key(name).to_owned()).or_default();
-                    if holders.last() != Some(&node_at) {
-                        holders.push(node_at);
+                    if holders.last().is_none_or(|last| last.node != node_at) {
+                        holders.push(Offer { node: node_at, model: model_at });
                     }
                 }
                 let key = model::key(&listed.name);
@@ -78,10 +84,16 @@ impl Catalogue {
         self.entries.get(key).or_else(|| self.entries.get(self.other_names.get(key)?))
     }
 
-    /// The nodes that take requests and answer to `name`: positions in `Fleet::nodes`, in order.
+    /// The nodes that take requests and answer to `name`, in order: each with the first of its models that does.
     #[must_use]
-    pub fn holders(&self, name: &str) -> &[usize] {
+    pub fn holders(&self, name: &str) -> &[Offer] {
         self.holders.get(model::key(name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the node at that position of `Fleet::nodes` has in memory: positions in its `models`.
+    #[must_use]
+    pub fn residents(&self, node: usize) -> &[usize] {
+        self.residents.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// Every model, by name.

@@ -89,10 +89,8 @@ pub(crate) fn fit_beside<'a>(
     match node.engine {
         Some(Engine::Llamacpp) if node.models.len() == 1 => return Fit::Fits,
         Some(Engine::Vllm) => return Fit::Unknown,
-        Some(engine) if models_max(engine).is_some_and(|max| others().count() >= max as usize) => {
-            return Fit::Evicts;
-        }
-        Some(_) | None => {}
+        _ if models_max(node).is_some_and(|max| others().count() >= max as usize) => return Fit::Evicts,
+        _ => {}
     }
     let (Some(needed), Some(whole)) = (needed_bytes(model), node.vram_bytes) else { return Fit::Unknown };
     if needed > whole {
@@ -118,11 +116,9 @@ pub fn needed_bytes(model: &Model) -> Option<u64> {
 }
 
 /// Models that the engine holds at once, where a count and not the memory decides.
-fn models_max(engine: Engine) -> Option<u32> {
-    match engine {
-        Engine::Lmstudio => Some(1),
-        Engine::Ollama | Engine::Llamacpp | Engine::Vllm | Engine::Openai => None,
-    }
+fn models_max(node: &Node) -> Option<u32> {
+    let by_itself = (node.engine == Some(Engine::Lmstudio)).then_some(1);
+    node.told.models_max.filter(|&max| max > 0).or(by_itself)
 }
 
 /// Has its keep-alive run out?
@@ -136,7 +132,7 @@ mod tests {
     use super::*;
     use crate::{
         config::NodeConfig,
-        fleet::NodeId,
+        fleet::{NodeId, Told},
         node::{Presence, State},
         node_url::NodeUrl,
         operation::Dialects,
@@ -161,7 +157,7 @@ mod tests {
             since_ms: 0,
             why: None,
             suspect: false,
-            told_slots: None,
+            told: Told::default(),
             models: models.into(),
             vram_bytes: vram,
             probe_ms: None,
@@ -226,6 +222,12 @@ mod tests {
         assert_eq!(fit(&studio, &studio.models[1]), Fit::Evicts);
         let single = node(Engine::Llamacpp, None, vec![Model { loaded: Some(false), ..model("asleep", 9) }]);
         assert_eq!(fit(&single, &single.models[0]), Fit::Fits);
+        let mut router = node(Engine::Llamacpp, None, vec![loaded("a", 1), model("b", 1)]);
+        assert_eq!(fit(&router, &router.models[1]), Fit::Unknown, "it has not told how many it holds");
+        for (max, fits) in [(1, Fit::Evicts), (2, Fit::Unknown), (0, Fit::Unknown)] {
+            router.told.models_max = Some(max);
+            assert_eq!(fit(&router, &router.models[1]), fits, "--models-max {max}");
+        }
         let vllm = node(Engine::Vllm, None, vec![Model { loaded: None, ..model("m", 9) }]);
         assert_eq!(fit(&vllm, &vllm.models[0]), Fit::Unknown);
         let cloud = Model { remote: true, ..model("big:cloud", 900) };

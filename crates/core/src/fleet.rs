@@ -14,6 +14,26 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u32);
 
+/// What an engine tells of itself. `None` is "not told", never a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Generations it takes at once (llama.cpp).
+    pub slots: Option<u32>,
+    /// Models it holds in memory at once (llama.cpp's router); 0 is no limit.
+    pub models_max: Option<u32>,
+    /// Who is at work and who waits in the engine itself, ours and those of others (vLLM, llama.cpp).
+    pub queue: Option<Queue>,
+}
+
+/// Requests in an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Queue {
+    /// At work.
+    pub running: u32,
+    /// Waiting for their turn.
+    pub waiting: u32,
+}
+
 /// One node as routing sees it.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -35,8 +55,8 @@ pub struct Node {
     pub why: Option<String>,
     /// A request could not connect since the last good probe.
     pub suspect: bool,
-    /// Generations it takes at once, as it tells itself (llama.cpp).
-    pub told_slots: Option<u32>,
+    /// What it tells of itself, beyond its models.
+    pub told: Told,
     /// Its models as last seen; kept while it is away, so that we can say where a model is.
     pub models: Arc<[Model]>,
     /// Video memory in bytes: as written, else the largest amount seen in use without spill.
@@ -56,7 +76,7 @@ impl Node {
     #[must_use]
     pub fn slots(&self) -> u32 {
         let default = || self.engine.map_or(1, Engine::default_slots);
-        self.config.max_concurrent.or(self.told_slots).unwrap_or_else(default).max(1)
+        self.config.max_concurrent.or(self.told.slots).unwrap_or_else(default).max(1)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async, no JSON. Events and the time come in as arguments, decisions go out as values,
 //! so every rule here is tested without a network and without waiting.
 
+pub mod affinity;
 pub mod alias;
 pub mod availability;
 pub mod catalogue;
@@ -21,5 +22,6 @@ pub mod refusal;
 pub mod room;
 pub mod route;
 pub mod snapshot;
+pub mod speed;
 pub mod view;
 pub mod wake;

@@ -1,18 +1,31 @@
 //! The product's heart: which node answers, in which order they are tried, and why each other one was passed over.
 
+mod judge;
+mod nobody;
+mod rules;
+mod similar;
+mod standing;
+
+pub use rules::{RULES, Reason, Rule};
+pub use similar::distance;
+pub use standing::Standing;
+
 use crate::{
+    affinity::Home,
     alias::{self, Target},
-    fleet::{Fleet, Node, NodeId},
+    catalogue::Offer,
+    fleet::{Fleet, NodeId},
     model::{self, Model},
     node::State,
-    operation::{Dialect, Lane, Operation},
+    operation::{Lane, Operation},
     refusal::Refusal,
     room::{EMBED_SLOTS, Place, Room, Seat},
+    speed::Speeds,
 };
 use serde::Serialize;
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
-/// What a request asks for, as far as routing is concerned.
+/// What a request asks for, as far as routing is concerned, and what is remembered that concerns it.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// The model, as the client wrote it; may be an alias, may end in `@node`.
@@ -23,6 +36,23 @@ pub struct Ask<'a> {
     pub operation: Operation,
     /// Nothing may leave the house.
     pub local_only: bool,
+    /// Where its conversation was answered last.
+    pub home: Option<&'a Home>,
+    /// What was measured of the nodes.
+    pub speeds: Option<&'a Speeds>,
+    /// Now, by the clock of `speeds`.
+    pub now_ms: u64,
+    /// Now, in milliseconds since 1970: models whose keep-alive is over have left their memory to others.
+    pub wall_ms: u64,
+}
+
+impl<'a> Ask<'a> {
+    /// A request without a pin or a past, at the beginning of time.
+    #[must_use]
+    pub fn new(model: &'a str, operation: Operation) -> Self {
+        let (pin, home, speeds) = (None, None, None);
+        Self { model, pin, operation, local_only: false, home, speeds, now_ms: 0, wall_ms: 0 }
+    }
 }
 
 /// One node that may answer, with the name the model has there.
@@ -36,38 +66,10 @@ pub struct Candidate {
     pub model: Arc<str>,
     /// The place it takes there, and how many there are.
     pub seat: Seat,
+    /// What each rule sees of it.
+    pub standing: Standing,
     /// Why it stands where it stands.
     pub reason: Reason,
-}
-
-/// Why a candidate stands where it stands; the first that applies, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// The request names the node.
-    Pinned,
-    /// The model is in memory there, and a place is free.
-    LoadedFree,
-    /// A place is free.
-    Free,
-    /// The model is in memory there, and all places are taken.
-    Loaded,
-    /// All places are taken.
-    Busy,
-}
-
-impl Reason {
-    /// The reason in words, ASCII only: it stands in a response header.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Pinned => "pinned to this node",
-            Self::LoadedFree => "loaded, with a free place",
-            Self::Free => "a free place",
-            Self::Loaded => "loaded, all places taken",
-            Self::Busy => "all places taken",
-        }
-    }
 }
 
 /// The candidates for one model of the alias's list, best first.
@@ -112,7 +114,7 @@ pub struct NoRoute {
     pub looking: bool,
 }
 
-/// Plans one request. Pure: the same fleet and loads give the same plan.
+/// Plans one request. Pure: the same fleet, loads and memories give the same plan.
 ///
 /// # Errors
 /// `NoRoute` when no node can serve any of the models the name stands for.
@@ -133,19 +135,17 @@ fn search(fleet: &Fleet, room: &Room, ask: Ask<'_>, everyone: bool) -> Result<Ro
     let (name, own_pin) = model::split_pin(ask.model);
     let pin = ask.pin.or(own_pin);
     let targets = alias::resolve(&fleet.aliases, name);
-    let Ask { operation, local_only, .. } = ask;
-    let mut search = Search { fleet, room, operation, local_only, everyone, passed_over: Vec::new() };
+    let mut search = Search { fleet, room, ask, everyone, passed_over: Vec::new() };
     let mut tiers = Vec::with_capacity(targets.len());
     for target in &targets {
         let target = Target { node: target.node.or(pin), ..*target };
-        let candidates = search.candidates(target);
-        if !candidates.is_empty() {
+        for candidates in search.candidates(target) {
             tiers.push(Tier { model: target.model.to_owned(), candidates });
         }
     }
     if tiers.is_empty() {
         let looking = fleet.nodes.iter().any(|node| node.state == State::Unknown);
-        let refusal = search.refusal(ask, name, pin, &targets);
+        let refusal = search.refusal(name, pin, &targets);
         return Err(Box::new(NoRoute { refusal, passed_over: search.passed_over, looking }));
     }
     let alias = alias::find(&fleet.aliases, name).map(|alias| alias.name.clone());
@@ -155,228 +155,75 @@ fn search(fleet: &Fleet, room: &Room, ask: Ask<'_>, everyone: bool) -> Result<Ro
 struct Search<'a> {
     fleet: &'a Fleet,
     room: &'a Room,
-    operation: Operation,
-    local_only: bool,
+    ask: Ask<'a>,
     /// Look at every node, not only at those that have the model.
     everyone: bool,
     passed_over: Vec<PassedOver>,
 }
 
-impl Search<'_> {
-    /// Who can serve `target`, best first. Everybody else is noted with the reason.
-    fn candidates(&mut self, target: Target<'_>) -> Vec<Candidate> {
-        let mut found: Vec<(_, Candidate)> = Vec::new();
+impl<'a> Search<'a> {
+    /// Who can serve `target`, best first; none, one tier, or two. Everybody else is noted with the reason.
+    fn candidates(&mut self, target: Target<'_>) -> Vec<Vec<Candidate>> {
+        let mut found = Vec::new();
         let fleet = self.fleet;
-        let all: Vec<usize>;
-        let looked_at = if self.everyone {
-            all = (0..fleet.nodes.len()).collect();
-            &all
+        if self.everyone {
+            for (at, node) in fleet.nodes.iter().enumerate() {
+                let listed = node.models.iter().find(|listed| listed.answers_to(target.model));
+                found.extend(self.consider(at, listed, target));
+            }
         } else {
-            fleet.catalogue.holders(target.model)
-        };
-        for &at in looked_at {
-            let node = &fleet.nodes[at];
-            match self.judge(node, target) {
-                Ok(listed) => {
-                    let candidate = self.candidate(at, node, listed, target.node.is_some());
-                    let last = node.state == State::Degraded || node.suspect;
-                    found.push(((last, candidate.reason, Reverse(node.config.priority), at), candidate));
-                }
-                Err(why) => {
-                    let (node, model) = (node.name().to_owned(), target.model.to_owned());
-                    self.passed_over.push(PassedOver { node, model, why });
-                }
+            for &Offer { node: at, model } in fleet.catalogue.holders(target.model) {
+                found.extend(self.consider(at, fleet.nodes[at].models.get(model), target));
             }
         }
-        found.sort_by_key(|(rank, _)| *rank);
-        found.into_iter().map(|(_, candidate)| candidate).collect()
+        found.sort_by(|a, b| rules::compare(&a.standing, &b.standing));
+        let mut tiers = by_contents(found);
+        for tier in &mut tiers {
+            for at in 0..tier.len() {
+                let reason = rules::reason(&tier[at].standing, tier.get(at + 1).map(|next| &next.standing));
+                tier[at].reason = reason;
+            }
+        }
+        tiers
     }
 
-    /// Can this node serve the target? If not, why, in words that follow "it …".
-    fn judge<'n>(&self, node: &'n Node, target: Target<'_>) -> Result<&'n Model, String> {
-        if let Some(pin) = target.node
-            && pin != node.name()
-        {
-            return Err(format!("the request is pinned to {pin}"));
+    fn consider(&mut self, at: usize, listed: Option<&'a Model>, target: Target<'_>) -> Option<Candidate> {
+        let node = &self.fleet.nodes[at];
+        match self.judge(node, listed, target) {
+            Ok(listed) => Some(self.candidate(at, listed, target.node.is_some())),
+            Err(why) => {
+                let (node, model) = (node.name().to_owned(), target.model.to_owned());
+                self.passed_over.push(PassedOver { node, model, why });
+                None
+            }
         }
-        let Some(listed) = node.models.iter().find(|listed| listed.answers_to(target.model)) else {
-            return Err(match node.state {
-                State::Unknown => "not asked yet".into(),
-                _ if node.models.is_empty() => state_words(node),
-                _ => "does not have it".into(),
-            });
-        };
-        if !node.state.takes_requests() {
-            return Err(state_words(node));
-        }
-        if !node.dialects.serves(self.operation) {
-            return Err(match self.operation {
-                Operation::CountTokens => "cannot count tokens".into(),
-                other => format!("does not speak {}", other.dialect().title()),
-            });
-        }
-        if self.local_only && (node.config.url.is_cloud() || listed.remote) {
-            return Err("is out of the house, and the mode is \"local only\"".into());
-        }
-        if listed.embeds_only() && self.operation.lane() == Lane::Generate {
-            return Err("has it, but it makes embeddings only".into());
-        }
-        Ok(listed)
     }
 
-    fn candidate(&self, at: usize, node: &Node, listed: &Model, pinned: bool) -> Candidate {
-        let lane = self.operation.lane();
+    fn candidate(&self, at: usize, listed: &Model, pinned: bool) -> Candidate {
+        let node = &self.fleet.nodes[at];
+        let lane = self.ask.operation.lane();
         let (key, limit): (&str, u32) = match lane {
             Lane::Generate => (model::key(&listed.name), node.slots()),
             Lane::Embed => ("", EMBED_SLOTS),
             Lane::Free => ("", u32::MAX),
         };
         let seat = Seat { place: Place { node: node.id, lane, model: key.into() }, limit };
-        let free = self.room.running(&seat.place) < limit;
-        let reason = match (pinned, listed.loaded == Some(true), free) {
-            (true, ..) => Reason::Pinned,
-            (_, true, true) => Reason::LoadedFree,
-            (_, false, true) => Reason::Free,
-            (_, true, false) => Reason::Loaded,
-            (_, false, false) => Reason::Busy,
-        };
-        Candidate { node: node.id, at, model: listed.name.as_str().into(), seat, reason }
-    }
-
-    /// Nobody can serve: which of the reasons is the one to tell?
-    fn refusal(&self, ask: Ask<'_>, name: &str, pin: Option<&str>, targets: &[Target<'_>]) -> Refusal {
-        let model = name.to_owned();
-        if self.fleet.nodes.is_empty() {
-            let config_path =
-                self.fleet.config_path.clone().unwrap_or_else(|| "the configuration file".into());
-            return Refusal::NoNodes { config_path };
-        }
-        if let Some(pin) = pin {
-            return match self.fleet.node(pin) {
-                None => Refusal::PinFailed {
-                    model,
-                    node: pin.into(),
-                    why: "there is no node of that name".into(),
-                    soon: false,
-                },
-                Some(node) => {
-                    let why = self
-                        .passed_over
-                        .iter()
-                        .find(|over| over.node == pin)
-                        .map_or("it cannot", |over| &over.why);
-                    Refusal::PinFailed {
-                        model,
-                        node: pin.into(),
-                        why: format!("it {}", with_verb(why)),
-                        soon: comes_soon(node),
-                    }
-                }
-            };
-        }
-        let has = |node: &Node| {
-            targets.iter().any(|t| {
-                t.node.is_none_or(|n| n == node.name()) && node.models.iter().any(|m| m.answers_to(t.model))
-            })
-        };
-        let holders: Vec<&Node> = self.fleet.nodes.iter().filter(|node| has(node)).collect();
-        let pinned_away = targets.iter().any(|t| t.node.is_some());
-        if holders.is_empty() && !pinned_away {
-            let unasked = self.fleet.nodes.iter().all(|node| {
-                node.state == State::Unknown || !node.state.takes_requests() && node.models.is_empty()
-            });
-            if unasked {
-                let reasons = self
-                    .fleet
-                    .nodes
-                    .iter()
-                    .map(|node| format!("{} is {}", node.name(), state_words(node)))
-                    .collect();
-                return Refusal::ModelAway { model, reasons, soon: self.fleet.nodes.iter().any(comes_soon) };
-            }
-            return Refusal::ModelUnknown {
-                similar: similar(self.fleet, name, ask.operation.dialect()),
-                model,
-            };
-        }
-        let up: Vec<_> = holders.iter().filter(|node| node.state.takes_requests()).collect();
-        let dialect = ask.operation.dialect();
-        if !up.is_empty() && up.iter().all(|node| !node.dialects.serves(ask.operation)) {
-            let instead = Dialect::ALL
-                .into_iter()
-                .filter(|&d| d != dialect && up.iter().any(|node| node.dialects.speaks(d)))
-                .collect();
-            return Refusal::DialectMissing { model, dialect, instead };
-        }
-        let mut reasons: Vec<String> = Vec::new();
-        for over in &self.passed_over {
-            if holders.iter().any(|node| node.name() == over.node) || pinned_away && holders.is_empty() {
-                let reason = format!("{} {}", over.node, with_verb(&over.why));
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
-                }
-            }
-        }
-        Refusal::ModelAway { model, reasons, soon: holders.iter().any(|node| comes_soon(node)) }
+        let standing = self.standing(at, listed, &seat, pinned);
+        let reason = rules::reason(&standing, None);
+        Candidate { node: node.id, at, model: listed.name.as_str().into(), seat, standing, reason }
     }
 }
 
-/// The state of a node in words that follow its name and "is": "away: no answer in 2 s".
-fn state_words(node: &Node) -> String {
-    match &node.why {
-        Some(why) => format!("{} ({why})", node.state.word()),
-        None => node.state.word().to_owned(),
-    }
-}
-
-/// "away" → "is away"; "does not have it" stays.
-fn with_verb(why: &str) -> String {
-    let has_verb = ["does ", "has ", "cannot ", "the request "].iter().any(|start| why.starts_with(start));
-    if has_verb { why.to_owned() } else { format!("is {why}") }
-}
-
-/// May it serve within a minute, without anybody doing something?
-fn comes_soon(node: &Node) -> bool {
-    matches!(node.state, State::Unknown | State::Waking(_))
-}
-
-/// Up to three listed names or aliases that look like `name`.
-fn similar(fleet: &Fleet, name: &str, dialect: Dialect) -> Vec<String> {
-    let wanted = name.to_ascii_lowercase();
-    let stem = wanted
-        .split([':', '/'])
-        .next_back()
-        .filter(|s| s.len() > 2 && !wanted.contains(':'))
-        .unwrap_or(wanted.split(':').next().unwrap_or(&wanted))
-        .to_owned();
-    let listed = fleet.catalogue.in_dialect(&fleet.nodes, dialect).map(|entry| entry.name.as_str());
-    let aliases =
-        fleet.aliases.iter().map(|alias| alias.name.as_str()).filter(|name| !alias::is_wildcard(name));
-    let mut close: Vec<(usize, String)> = aliases
-        .chain(listed)
-        .filter_map(|candidate| {
-            let lower = candidate.to_ascii_lowercase();
-            let far = distance(&wanted, &lower);
-            (far <= 1 + wanted.len() / 5 || lower.contains(&stem)).then(|| (far, candidate.to_owned()))
-        })
-        .collect();
-    close.sort();
-    close.into_iter().take(3).map(|(_, name)| name).collect()
-}
-
-/// Levenshtein's distance, for short names.
-#[must_use]
-pub fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(256).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(256).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+/// A conversation stays with the contents that answered it (R18), even if it has to wait for them: nodes with others under the
+/// same name come only when none of its own can serve, or all are overrun.
+fn by_contents(candidates: Vec<Candidate>) -> Vec<Vec<Candidate>> {
+    let keeps = |it: &Candidate| !it.standing.other_contents;
+    let serves = |it: &Candidate| keeps(it) && it.standing.trouble.is_none() && !it.standing.is_overrun();
+    let tiers = if candidates.iter().any(serves) {
+        let (own, others) = candidates.into_iter().partition(keeps);
+        vec![own, others]
+    } else {
+        vec![candidates]
+    };
+    tiers.into_iter().filter(|tier| !tier.is_empty()).collect()
 }

@@ -4,7 +4,7 @@
 use lamplighter_core::{
     catalogue::Catalogue,
     config::NodeConfig,
-    fleet::{Fleet, Node, NodeId},
+    fleet::{Fleet, Node, NodeId, Told},
     model::Model,
     node::{Presence, State},
     node_url::NodeUrl,
@@ -32,7 +32,7 @@ fn node(at: u32, state: State, openai: bool, models: Vec<Model>) -> Node {
         since_ms: 0,
         why: None,
         suspect: false,
-        told_slots: None,
+        told: Told::default(),
         models: models.into(),
         vram_bytes: None,
         probe_ms: None,
@@ -69,7 +69,7 @@ proptest! {
         model in proptest::sample::select(&["a", "b:7b", "c:latest", "d@node-1", "nobody-has-it"][..]),
         pin in proptest::option::of(Just("node-0")),
     ) {
-        let ask = Ask { model, pin, operation: Operation::ChatCompletions, local_only: false };
+        let ask = Ask { pin, ..Ask::new(model, Operation::ChatCompletions) };
         let room = Room::default();
         prop_assert_eq!(
             told(route::plan_among_holders(&fleet, &room, ask)),

@@ -37,7 +37,7 @@ pub fn from_node(
     pass_headers(head, response.headers_mut());
     let headers = response.headers_mut();
     sign(headers, node, &candidate.model, id);
-    headers.insert(REASON, text(candidate.reason.words()));
+    headers.insert(REASON, text(candidate.reason.words));
     let is_stream = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
         kind.as_bytes().starts_with(b"text/event-stream")
             || kind.as_bytes().starts_with(b"application/x-ndjson")

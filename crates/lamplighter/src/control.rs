@@ -241,7 +241,7 @@ impl Control {
         let fleet = &house.fleet;
         let local_only = self.steering.mode() == Mode::Local;
         let planned =
-            self.places.with_room(|room| route::plan(fleet, room, Ask { model, pin, operation, local_only }));
+            self.places.with_room(|room| route::plan(fleet, room, Ask { pin, local_only, ..Ask::new(model, operation) }));
         match planned {
             Ok(plan) => {
                 let candidates: Vec<Value> = plan
@@ -252,7 +252,7 @@ impl Control {
                         let running = self.places.with_room(|room| room.running(&candidate.seat.place));
                         json!({
                             "model": tier.model, "node": fleet.nodes[candidate.at].name(), "node_model": &*candidate.model,
-                            "reason": candidate.reason.words(), "running": running, "slots": candidate.seat.limit,
+                            "reason": candidate.reason.words, "running": running, "slots": candidate.seat.limit,
                         })
                     })
                     .collect();

@@ -20,6 +20,7 @@ pub use line::http_client;
 pub use loading::{can_load, load, unload};
 pub use resolve::is_forbidden;
 
+use lamplighter_core::fleet::Told;
 use lamplighter_core::health::Report;
 use lamplighter_core::model::Model;
 use lamplighter_core::node::Engine;
@@ -41,8 +42,8 @@ pub struct Identity {
     pub version: Option<String>,
     /// What it speaks natively.
     pub dialects: Dialects,
-    /// Generations at once that the engine says it takes (llama.cpp's slots).
-    pub told_slots: Option<u32>,
+    /// What the engine tells of itself.
+    pub told: Told,
     /// llama.cpp only: what kind of server it is.
     flavour: llamacpp::Flavour,
 }
@@ -65,8 +66,8 @@ pub struct Look {
     pub listing: Option<Vec<Model>>,
     /// The engine's version, as far as known.
     pub version: Option<String>,
-    /// Generations at once that the engine says it takes.
-    pub told_slots: Option<u32>,
+    /// What the engine tells of itself, as far as known.
+    pub told: Told,
     /// Milliseconds until the look's first answer began, or until the look failed without one.
     pub took_ms: u32,
 }
@@ -103,7 +104,7 @@ impl From<Report> for Stop {
 struct Found {
     models: Option<Vec<Model>>,
     version: Option<String>,
-    told_slots: Option<u32>,
+    told: Told,
 }
 
 impl Asker {
@@ -140,9 +141,9 @@ impl Asker {
             self.listing.clone_from(&listing);
         }
         let took_ms = self.line.first_ms.get().copied().unwrap_or_else(|| line::ms_since(began));
-        let (version, told_slots) =
-            self.identity.as_ref().map_or((None, None), |who| (who.version.clone(), who.told_slots));
-        Look { report, listing, version, told_slots, took_ms }
+        let (version, told) =
+            self.identity.as_ref().map_or_else(Default::default, |who| (who.version.clone(), who.told));
+        Look { report, listing, version, told, took_ms }
     }
 
     /// Who it was at the last look that found out.
@@ -199,8 +200,14 @@ impl Asker {
         if upgraded || restarted {
             return Err(Stop::NotIt);
         }
-        if let (Some(slots), Some(who)) = (found.told_slots, &mut self.identity) {
-            who.told_slots = Some(slots);
+        if let Some(who) = &mut self.identity {
+            let Told { slots, models_max, queue } = found.told;
+            // A pulse tells no slots, and those of the last full look stand; a line that is not told now is not known.
+            who.told = Told {
+                slots: slots.or(who.told.slots),
+                models_max: models_max.or(who.told.models_max),
+                queue,
+            };
         }
         Ok(found.models)
     }

@@ -4,6 +4,7 @@ use super::lenient::{self, Field};
 use super::line::{Answer, LIST_BYTES, Line, SMALL_BYTES};
 use super::llamacpp::{self, Flavour};
 use super::{Identity, lmstudio, ollama, openai};
+use lamplighter_core::fleet::Told;
 use lamplighter_core::health::Report;
 use lamplighter_core::node::Engine;
 use lamplighter_core::operation::Dialects;
@@ -32,7 +33,7 @@ pub(super) async fn identify(line: &Line, expected: Option<Engine>) -> Result<Id
         engine,
         version: None,
         dialects: Dialects::default(),
-        told_slots: None,
+        told: Told::default(),
         flavour: Flavour::None,
     };
     match engine {
@@ -46,7 +47,8 @@ pub(super) async fn identify(line: &Line, expected: Option<Engine>) -> Result<Id
                 true => Flavour::Router,
                 false => Flavour::Single { embeds: llamacpp::embeds(line).await? },
             };
-            (who.version, who.told_slots) = (props.version, props.slots);
+            who.told = props.told();
+            who.version = props.version;
             who.dialects = llamacpp::dialects(line).await?;
         }
         Engine::Vllm => {

@@ -3,6 +3,7 @@
 use super::lenient::{self, Field};
 use super::line::{Answer, LIST_BYTES, Line, SMALL_BYTES};
 use super::{Depth, Found, Stop, openai};
+use lamplighter_core::fleet::Told;
 use lamplighter_core::health::Report;
 use lamplighter_core::model::{Capability, Model};
 use lamplighter_core::operation::Dialects;
@@ -31,7 +32,8 @@ impl Flavour {
 pub(super) struct Props {
     pub(super) router: bool,
     pub(super) version: Option<String>,
-    pub(super) slots: Option<u32>,
+    slots: Option<u32>,
+    models_max: Option<u32>,
     tools: bool,
     asleep: bool,
 }
@@ -57,7 +59,7 @@ pub(super) async fn look(line: &Line, flavour: Flavour, depth: Depth) -> Result<
     if depth == Depth::Full && props.router != (flavour == Flavour::Router) {
         return Err(Stop::NotIt);
     }
-    Ok(Found { models: Some(models), version: props.version, told_slots: props.slots })
+    Ok(Found { models: Some(models), told: props.told(), version: props.version })
 }
 
 /// Is this llama.cpp's answer to `/v1/models`? A proxy in front may have taken its `Server` header away.
@@ -109,6 +111,12 @@ async fn knows(line: &Line, path: &str) -> Result<Option<bool>, Report> {
     }
 }
 
+impl Props {
+    pub(super) fn told(&self) -> Told {
+        Told { slots: self.slots, models_max: self.models_max, queue: None }
+    }
+}
+
 fn read_props(body: &[u8]) -> Props {
     let Some(told) = lenient::object(body) else { return Props::default() };
     let template = told.get("chat_template_caps");
@@ -116,6 +124,7 @@ fn read_props(body: &[u8]) -> Props {
         router: told.get("role").is_some_and(|role| role == "router"),
         version: lenient::version(&told, "build_info"),
         slots: lenient::tokens(&told, "total_slots"),
+        models_max: told.get("max_instances").and_then(Value::as_u64).and_then(|max| u32::try_from(max).ok()),
         tools: template.and_then(|can| can.get("supports_tools")).is_some_and(|can| can == true),
         asleep: told.get("is_sleeping").is_some_and(|asleep| asleep == true),
     }

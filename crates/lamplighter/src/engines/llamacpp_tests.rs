@@ -76,7 +76,7 @@ fn props_of_both_kinds() {
     let props = read_props(
         br#"{"role":"router","max_instances":2,"model_alias":"llama-server","build_info":"b11434-unknown"}"#,
     );
-    assert_eq!((props.router, props.slots), (true, None));
+    assert_eq!((props.router, props.slots, props.models_max), (true, None, Some(2)));
     assert_eq!(read_props(b"{\"total_slots\":\"two\"}"), Props::default());
 }
 

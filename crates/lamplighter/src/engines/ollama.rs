@@ -86,7 +86,7 @@ pub(super) async fn look(line: &Line, memory: &mut Memory, depth: Depth) -> Resu
     if let Some(residents) = &residents {
         apply(&mut models, residents);
     }
-    Ok(Found { models: Some(models), version, told_slots: None })
+    Ok(Found { models: Some(models), version, ..Found::default() })
 }
 
 /// The version, when this is Ollama's answer to `/api/version`.

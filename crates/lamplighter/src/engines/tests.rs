@@ -140,7 +140,7 @@ async fn llamacpp_with_one_model() {
     let mut asker = asker(&node.url());
     let look = asker.look(Depth::Full).await;
     assert_eq!(
-        (look.report.clone(), look.told_slots, names(&look)),
+        (look.report.clone(), look.told.slots, names(&look)),
         (Report::Answered, Some(3), vec!["tiny"])
     );
     assert_eq!(look.version.as_deref(), Some("b11434-unknown"));
@@ -170,7 +170,7 @@ async fn llamacpp_router_tells_what_is_loaded_in_a_pulse() {
     // In a task of its own, as the registry asks: a look can move between threads.
     let first = tokio::spawn(async move { (asker.look(Depth::Full).await, asker) });
     let (look, mut asker) = first.await.unwrap();
-    assert_eq!((names(&look), look.told_slots), (vec!["alpha", "beta"], None));
+    assert_eq!((names(&look), look.told.slots), (vec!["alpha", "beta"], None));
     assert!(asker.identity().unwrap().dialects.anthropic);
     node.load("beta");
     let models = asker.look(Depth::Pulse).await.listing.unwrap();

@@ -113,10 +113,9 @@ impl Trip {
         loop {
             let house = changes.borrow_and_update().clone();
             let ask = Ask {
-                model: &self.envelope.model,
                 pin: self.call.pin.as_deref(),
-                operation: self.call.operation,
                 local_only: self.proxy.steering.mode() == Mode::Local,
+                ..Ask::new(&self.envelope.model, self.call.operation)
             };
             let planned =
                 self.proxy.places.with_room(|room| route::plan_among_holders(&house.fleet, room, ask));

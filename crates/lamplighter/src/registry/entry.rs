@@ -7,7 +7,7 @@ use crate::{
 };
 use lamplighter_core::{
     config::NodeConfig,
-    fleet::{Node, NodeId},
+    fleet::{Node, NodeId, Told},
     health::{Health, Report},
     model::{Model, key},
     node::State,
@@ -28,7 +28,7 @@ pub(super) struct Entry {
     pub(super) health: Health,
     facts: Option<Facts>,
     version: Option<String>,
-    told_slots: Option<u32>,
+    told: Told,
     /// What it lists, and what of that is offered: all but what it has refused lately.
     listed: Vec<Model>,
     models: Arc<[Model]>,
@@ -56,7 +56,7 @@ impl Entry {
             health,
             facts: None,
             version: None,
-            told_slots: None,
+            told: Told::default(),
             listed: Vec::new(),
             models: Arc::default(),
             drifted: Vec::new(),
@@ -104,9 +104,7 @@ impl Entry {
             if look.version.is_some() {
                 changed |= std::mem::replace(&mut self.version, look.version.clone()) != look.version;
             }
-            if look.told_slots.is_some() {
-                changed |= std::mem::replace(&mut self.told_slots, look.told_slots) != look.told_slots;
-            }
+            changed |= std::mem::replace(&mut self.told, look.told) != look.told;
             if let Some(listing) = look.listing {
                 self.listed = listing;
             }
@@ -180,7 +178,7 @@ impl Entry {
             since_ms: self.health.since_ms,
             why: self.health.why.clone(),
             suspect: self.health.suspect,
-            told_slots: self.told_slots,
+            told: self.told,
             models: self.models.clone(),
             vram_bytes: self.config.vram_bytes.or(vram_seen),
             probe_ms: self.probe_ms,
