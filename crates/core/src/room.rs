@@ -13,6 +13,8 @@ use std::{
 pub const WAITING_PER_NODE: usize = 64;
 /// Embeddings that a node takes at once.
 pub const EMBED_SLOTS: u32 = 4;
+/// A node that takes this many generations at once is warm: no engine has more places by default.
+const WARM: u32 = 64;
 
 /// Who asks, as far as places are concerned: a hash of the presented key, else of the program and its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +94,8 @@ pub struct Room {
     clients: HashMap<NodeId, Vec<(Client, u32)>>,
     line: VecDeque<Waiter>,
     next_ticket: u64,
+    /// Nodes that have just come back: generations at once, whatever their places would allow.
+    warming: HashMap<NodeId, u32>,
 }
 
 impl Room {
@@ -107,10 +111,42 @@ impl Room {
         self.clients.get(&node).map_or(0, |clients| clients.iter().map(|(_, count)| count).sum())
     }
 
+    /// The models that requests run on there, by their keys.
+    #[must_use]
+    pub fn models_on(&self, node: NodeId) -> Vec<Arc<str>> {
+        let places = self.running.keys().filter(|place| place.node == node && place.lane == Lane::Generate);
+        places.map(|place| place.model.clone()).collect()
+    }
+
     /// Requests waiting for that node.
     #[must_use]
     pub fn waiting_for(&self, node: NodeId) -> usize {
         self.line.iter().filter(|waiter| waiter.home() == Some(node)).count()
+    }
+
+    /// A node has come back: at most `cap` generations at once, doubling with each success, until that is as many as its
+    /// places allow. Counts for everybody, also for who is alone there.
+    pub fn warm_up(&mut self, node: NodeId, cap: u32) {
+        self.warming.insert(node, cap.max(1));
+    }
+
+    /// A generation went well on that node. The answer says who has got a place because of it.
+    #[must_use]
+    pub fn succeeded(&mut self, node: NodeId) -> Vec<Grant> {
+        let Some(cap) = self.warming.get_mut(&node) else { return Vec::new() };
+        *cap = cap.saturating_mul(2);
+        if *cap >= WARM {
+            self.warming.remove(&node);
+        }
+        self.grant()
+    }
+
+    /// Is that place held back because its node has just come back?
+    fn is_warming(&self, place: &Place) -> bool {
+        let Some(cap) = self.warming.get(&place.node) else { return false };
+        let there =
+            self.running.iter().filter(|(other, _)| (other.node, other.lane) == (place.node, place.lane));
+        place.lane == Lane::Generate && there.map(|(_, count)| *count).sum::<u32>() >= *cap
     }
 
     /// Takes the first free seat, or a number in the line.
@@ -205,12 +241,15 @@ impl Room {
             self.line.iter().take(ahead).any(|earlier| earlier.seats.iter().any(|seat| seat.place == *place))
         };
         let free = seats.iter().position(|seat| {
-            self.running(&seat.place) < seat.limit && (ahead == 0 || !wanted_by_earlier(&seat.place))
+            self.running(&seat.place) < seat.limit
+                && !self.is_warming(&seat.place)
+                && (ahead == 0 || !wanted_by_earlier(&seat.place))
         });
         free.or_else(|| {
             let first = seats.first()?;
             let one_node = seats.iter().all(|seat| seat.place.node == first.place.node);
-            (one_node && self.is_alone(client, first.place.node)).then_some(0)
+            let alone = one_node && self.is_alone(client, first.place.node);
+            (alone && !self.is_warming(&first.place)).then_some(0)
         })
     }
 
@@ -304,6 +343,20 @@ mod tests {
         assert_eq!(room.enter(BOB, vec![seat(1, "a", 1)]), Entry::Full { waiting: WAITING_PER_NODE });
         assert_eq!(room.give_up(last.unwrap()), Some(vec![]));
         assert!(matches!(room.enter(BOB, vec![seat(1, "a", 1)]), Entry::Waiting { .. }));
+    }
+
+    #[test]
+    fn a_node_that_has_come_back_starts_slowly_for_everybody() {
+        let mut room = Room::default();
+        room.warm_up(NodeId(1), 1);
+        let seats = || vec![seat(1, "a", 8)];
+        assert_eq!(room.enter(ANN, seats()), Entry::Taken(0));
+        let waiting: Vec<_> = (0..6).map(|_| ticket(room.enter(ANN, seats()))).collect();
+        assert_eq!(room.succeeded(NodeId(1)).len(), 1, "two at once");
+        assert_eq!(room.succeeded(NodeId(1)).len(), 2, "four at once");
+        assert_eq!(room.leave(&seat(1, "a", 8).place, ANN), [Grant { ticket: waiting[3], seat: 0 }]);
+        assert_eq!(room.succeeded(NodeId(1)).len(), 2, "and all of them");
+        assert_eq!(room.enter(BOB, seats()), Entry::Taken(0));
     }
 
     #[test]

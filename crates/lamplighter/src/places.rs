@@ -56,6 +56,19 @@ impl Places {
         look(&self.lock().room)
     }
 
+    /// That node has come back from being down or failing: one generation at a time until the first success, then twice as
+    /// many after each, until its places are reached.
+    pub fn slow_start(&self, node: NodeId) {
+        self.lock().room.warm_up(node, 1);
+    }
+
+    /// A generation went well there. Costs next to nothing while the node is not starting slowly.
+    pub fn succeeded(&self, node: NodeId) {
+        let mut inner = self.lock();
+        let grants = inner.room.succeeded(node);
+        inner.tell(grants);
+    }
+
     /// Running and waiting requests of a node.
     #[must_use]
     pub fn load_of(&self, node: NodeId) -> (u32, usize) {
