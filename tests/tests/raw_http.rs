@@ -134,7 +134,7 @@ async fn what_is_clear_is_served() {
 
 /// `Connection` names what is for this hop; it cannot take away what is ours, and nothing of it goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_hop_by_hop_goes_on() {
+async fn t53_nothing_hop_by_hop_goes_on() {
     let (node, gateway) = house().await;
     let lines = format!(
         "Connection: close, x-request-id, via, host, accept\r\nKeep-Alive: timeout=99\r\nProxy-Authorization: Basic eDp5\r\n\
@@ -158,6 +158,7 @@ async fn nothing_hop_by_hop_goes_on() {
         "host",
         "user-agent",
         "via",
+        "x-lamplighter-hop",
         "x-request-id",
     ];
     assert!(names.iter().all(|name| known.contains(name)), "{names:?}");

@@ -1,7 +1,10 @@
 //! A node's address in any form a person types, read once into the one form that is used.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// Port that is meant when an address names neither scheme nor port: Ollama's.
 pub const DEFAULT_PORT: u16 = 11434;
@@ -108,18 +111,13 @@ impl NodeUrl {
     /// home's own endings, or in a tailnet does not.
     #[must_use]
     pub fn is_cloud(&self) -> bool {
-        use std::net::IpAddr;
         match self.host.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => {
                 let carrier = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
                 !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier)
             }
             Ok(IpAddr::V6(ip)) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-            Err(_) => {
-                let home =
-                    [".local", ".lan", ".home", ".internal", ".home.arpa", ".localdomain", ".ts.net", ".box"];
-                self.host.contains('.') && !home.iter().any(|end| self.host.ends_with(end))
-            }
+            Err(_) => is_public_name(&self.host),
         }
     }
 
@@ -128,6 +126,36 @@ impl NodeUrl {
     pub fn is_loopback(&self) -> bool {
         matches!(self.host.as_str(), "localhost" | "::1") || self.host.starts_with("127.")
     }
+}
+
+/// A name that only the internet knows.
+fn is_public_name(host: &str) -> bool {
+    let home = [".local", ".lan", ".home", ".internal", ".home.arpa", ".localdomain", ".ts.net", ".box"];
+    host.contains('.') && !home.iter().any(|end| host.ends_with(end))
+}
+
+/// May a connection for `host` go to `ip`? Asked whenever one is made: a name may lead elsewhere than when it was looked at.
+///
+/// Never to the addresses that give out a cloud machine's credentials to whoever asks from it (AWS, Azure and Google use the
+/// first, Alibaba the second, AWS the third), nor to one that is nobody's. A public name never leads to a link-local address;
+/// a name of the house may, on a cable between two machines (RFC 3927).
+#[must_use]
+pub fn may_lead_to(host: &str, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let (is_metadata, is_nobodys, is_link_local) = match ip {
+        IpAddr::V4(v4) => (
+            v4 == Ipv4Addr::new(169, 254, 169, 254) || v4 == Ipv4Addr::new(100, 100, 100, 200),
+            v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast(),
+            v4.is_link_local(),
+        ),
+        IpAddr::V6(v6) => (
+            v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+            v6.is_unspecified() || v6.is_multicast(),
+            v6.is_unicast_link_local(),
+        ),
+    };
+    let is_literal = host.parse::<IpAddr>().is_ok();
+    !(is_metadata || is_nobodys || is_link_local && !is_literal && is_public_name(host))
 }
 
 impl fmt::Display for NodeUrl {
@@ -177,7 +205,7 @@ fn split_host_port(authority: &str) -> Result<(String, Option<u16>), String> {
     let port = match port {
         None => None,
         Some(text) => match text.parse::<u16>() {
-            Ok(port) if port > 0 => Some(port),
+            Ok(port) if port > 0 && text.starts_with(|c: char| c.is_ascii_digit()) => Some(port),
             _ => return wrong("the port is a number from 1 to 65535"),
         },
     };
@@ -252,6 +280,20 @@ mod tests {
             "[fd00::1",
             "na s",
             "http://a\\b",
+            "http://a@b",
+            "http://127.0.0.1\\@evil.example",
+            "http://nas:11434#@evil.example",
+            "http://nas:80@evil.example:80",
+            "http://nas\t.evil.example",
+            "http://nas%2eevil.example",
+            "http://ⓝas",
+            "http://[::1]@evil.example",
+            "file:///etc/passwd",
+            "gopher://nas",
+            "http:///nas",
+            "http://nas:11434:80",
+            "http://nas:+80",
+            "http://nas/%2e%2e/x",
             "nas/../x",
             "nas?x=1",
             "http://",
@@ -277,6 +319,35 @@ mod tests {
         }
         for away in ["https://openrouter.ai/api/v1", "8.8.8.8", "[2001:db8::1]:80"] {
             assert!(cloud(away), "{away}");
+        }
+    }
+
+    #[test]
+    fn t40_where_a_name_may_not_lead() {
+        for (host, ip) in [
+            ("169.254.169.254", "169.254.169.254"),
+            ("nas.lan", "169.254.169.254"),
+            ("nas", "::ffff:169.254.169.254"),
+            ("::ffff:169.254.169.254", "::ffff:169.254.169.254"),
+            ("fd00:ec2::254", "fd00:ec2::254"),
+            ("metadata.example.com", "100.100.100.200"),
+            ("api.example.com", "169.254.7.7"),
+            ("api.example.com", "fe80::1"),
+            ("api.example.com", "0.0.0.0"),
+            ("nas.lan", "224.0.0.251"),
+        ] {
+            assert!(!may_lead_to(host, ip.parse().unwrap()), "{host} {ip}");
+        }
+        for (host, ip) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("169.254.7.7", "169.254.7.7"),
+            ("nas.local", "169.254.7.7"),
+            ("nas", "fe80::1"),
+            ("nas.example.com", "192.168.1.5"),
+            ("api.example.com", "8.8.8.8"),
+            ("fd00::1", "fd00::1"),
+        ] {
+            assert!(may_lead_to(host, ip.parse().unwrap()), "{host} {ip}");
         }
     }
 

@@ -3,6 +3,8 @@
 //! Up to here nothing has gone down to the client, so a failure may go to the next candidate. [`Opened`] is the point of no
 //! return: it can be turned into an answer, and no longer into another try.
 
+mod interim;
+
 use crate::{
     dialects::judge::{Judge, Standing},
     upstream::{Ends, Line, OpenRequest, Upstream},
@@ -11,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
+use interim::Interim;
 use lamplighter_core::operation::{Dialect, Operation};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -171,13 +174,20 @@ fn request(upstream: &Upstream, sending: &Sending<'_>) -> Result<Request<Full<By
 
 async fn begin(
     upstream: &Upstream,
-    request: Request<Full<Bytes>>,
+    mut request: Request<Full<Bytes>>,
     dialect: Dialect,
     open: &OpenRequest,
 ) -> Result<(response::Parts, Answer), Failed> {
-    let sent = match upstream.line() {
-        Line::Plain(client) => client.request(request).await,
-        Line::Tls(client) => client.request(request).await,
+    let interim = Interim::of(&mut request);
+    let sending = async {
+        match upstream.line() {
+            Line::Plain(client) => client.request(request).await,
+            Line::Tls(client) => client.request(request).await,
+        }
+    };
+    let sent = tokio::select! {
+        sent = sending => sent,
+        () = interim.flood() => return Err(Failed::Unreachable("it sends interim answers without end".into())),
     };
     let response = sent.map_err(|error| lost(&error)).inspect_err(|failed| {
         if matches!(failed, Failed::Broke(_)) {

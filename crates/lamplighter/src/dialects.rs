@@ -5,6 +5,7 @@
 
 pub mod envelope;
 pub mod heartbeat;
+pub mod json;
 pub mod judge;
 pub mod ndjson;
 pub mod sse;

@@ -18,7 +18,6 @@ mod trouble;
 
 pub use line::http_client;
 pub use loading::{can_load, load, unload};
-pub use resolve::is_forbidden;
 
 use lamplighter_core::fleet::Told;
 use lamplighter_core::health::Report;

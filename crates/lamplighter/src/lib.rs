@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md and is kept by the house-rules test.
 
 pub mod answer;
+pub mod aside;
 pub mod attempt;
 pub mod cli;
 pub mod clock;

@@ -28,6 +28,13 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 /// An event is held until it is whole, up to this size; a larger one goes down as it comes.
 const HOLD_CAP: usize = 64 << 10;
 
+/// A stream ends with an error beyond so many bytes: no answer is that long, a node that loops is.
+const STREAM_CAP: u64 = 64 << 20;
+/// The same in events; each carries a token or more.
+const EVENTS_CAP: u64 = 2_000_000;
+/// An answer in one piece may be longer: embeddings of many texts are.
+const PIECE_CAP: u64 = 512 << 20;
+
 /// What a request holds until its answer has gone down.
 #[derive(Debug)]
 pub struct Holding {
@@ -43,6 +50,8 @@ pub struct Holding {
 pub struct Metered {
     ready: VecDeque<Bytes>,
     partial: BytesMut,
+    /// Bytes that the node has sent.
+    length: u64,
     /// The beginning of `partial`'s event has gone down already.
     half_down: bool,
     judge: Option<Judge>,
@@ -112,6 +121,7 @@ impl Metered {
         };
         holding.under_way.streams();
         let mut metered = Self {
+            length: ready.iter().map(|bytes| bytes.len() as u64).sum::<u64>() + partial.len() as u64,
             ready,
             partial,
             half_down: false,
@@ -137,10 +147,18 @@ impl Metered {
         if let Some(silence) = &mut self.silence {
             silence.last_ms = clock::mono_ms();
         }
+        self.length += chunk.len() as u64;
         let Some(judge) = &mut self.judge else {
+            if self.length > PIECE_CAP {
+                return self.end_early("answer_too_long", "sent an answer longer than 512 MiB");
+            }
             self.ready.push_back(chunk);
             return;
         };
+        if self.length > STREAM_CAP || judge.events() > EVENTS_CAP {
+            return self
+                .end_early("answer_too_long", "went on without end: 64 MiB or 2 million events are enough");
+        }
         match judge.push(&chunk) {
             Err(_) => self.end_early("event_too_long", "sent an event without an end"),
             Ok(Some(to)) if self.partial.is_empty() && to == chunk.len() => {

@@ -7,9 +7,10 @@ mod trip;
 
 use crate::{
     answer::{self, Reply},
+    aside,
     attempt::Opened,
     dialects::{
-        envelope,
+        envelope::{self, Envelope},
         heartbeat::{self, Heartbeat},
     },
     live::{Arrival, Outcome, Requests, UnderWay},
@@ -71,7 +72,7 @@ pub async fn serve(proxy: &Arc<Proxy>, call: Call) -> Reply {
         let left_s = left_ms.map(|left_ms| left_ms.div_ceil(1000));
         return answer::refuse(dialect, &Refusal::Paused { left_s }, &call.id);
     }
-    let envelope = match envelope::read(&call.body, model_fields(operation)) {
+    let envelope = match read(&call.body, operation).await {
         Ok(envelope) => envelope,
         Err(refusal) => return answer::refuse(dialect, &refusal, &call.id),
     };
@@ -91,6 +92,16 @@ pub async fn serve(proxy: &Arc<Proxy>, call: Call) -> Reply {
         Ok(done) => done.reply(dialect, &id, Some(heartbeat)),
         Err(_) => answer::early(dialect, Early::new(trip, dialect, heartbeat), &id),
     }
+}
+
+/// Reads the envelope; that of a large body beside the threads that serve.
+async fn read(body: &Bytes, operation: Operation) -> Result<Envelope, Refusal> {
+    if body.len() <= aside::LARGE {
+        return envelope::read(body, model_fields(operation));
+    }
+    let body = body.clone();
+    let read = aside::run(move || envelope::read(&body, model_fields(operation))).await;
+    read.unwrap_or_else(|error| Err(Refusal::Internal { what: error.to_string() }))
 }
 
 /// The names that the model may have in the body. Old Ollama clients say `name` to `/api/show` (ollama `api/types.go`).

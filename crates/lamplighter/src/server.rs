@@ -11,6 +11,7 @@ mod ollama;
 mod open_files;
 mod openai;
 mod pages;
+mod reader;
 
 pub use accept::{Limits, serve};
 pub use bind::{Bound, bind};

@@ -1,5 +1,7 @@
 //! The way to one node: its connection pool, its key, and the signs of life that its streams give.
 
+mod resolve;
+
 use crate::clock;
 use bytes::Bytes;
 use http::{HeaderValue, Uri, uri};
@@ -9,7 +11,8 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use lamplighter_core::node_url::NodeUrl;
+use lamplighter_core::node_url::{NodeUrl, may_lead_to};
+use resolve::Guarded;
 use std::{
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -28,6 +31,8 @@ const CONNECT_TIMEOUT_CLOUD: Duration = Duration::from_secs(10);
 /// a closing one (hyper #2136).
 const POOL_IDLE: Duration = Duration::from_secs(4);
 const POOL_IDLE_CLOUD: Duration = Duration::from_secs(30);
+/// hyper's own buffer for one connection, in bytes: what a slow client has not taken stays with the node.
+const BUFFER_CAP: usize = 128 << 10;
 
 /// The way to one node.
 #[derive(Debug)]
@@ -48,9 +53,9 @@ pub struct Upstream {
 #[derive(Debug, Clone)]
 pub enum Line {
     /// Plain TCP.
-    Plain(Client<HttpConnector, Full<Bytes>>),
+    Plain(Client<HttpConnector<Guarded>, Full<Bytes>>),
     /// TLS with the system's roots.
-    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Tls(Client<HttpsConnector<HttpConnector<Guarded>>, Full<Bytes>>),
 }
 
 /// Signals that end what runs on a node. New ones each time the node comes back.
@@ -75,6 +80,10 @@ impl Upstream {
             Ok(value)
         });
         let authority = url.authority();
+        // A name is looked at with each connection (`Guarded`); an address is not resolved, so it is looked at here.
+        if url.host().parse().is_ok_and(|ip| !may_lead_to(url.host(), ip)) {
+            return Err(format!("{authority} is no node"));
+        }
         Ok(Self {
             scheme: if url.tls() { uri::Scheme::HTTPS } else { uri::Scheme::HTTP },
             authority: authority.parse().map_err(|_| format!("{authority} is not an address"))?,
@@ -162,7 +171,7 @@ impl Upstream {
 
 impl Line {
     fn open(tls: bool) -> Result<Self, String> {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Guarded);
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(if tls { CONNECT_TIMEOUT_CLOUD } else { CONNECT_TIMEOUT }));
@@ -174,6 +183,7 @@ impl Line {
         tcp.set_tcp_user_timeout(Some(Duration::from_secs(12)));
         let mut pool = Client::builder(TokioExecutor::new());
         pool.pool_timer(TokioTimer::new()).pool_idle_timeout(if tls { POOL_IDLE_CLOUD } else { POOL_IDLE });
+        pool.http1_max_buf_size(BUFFER_CAP);
         Ok(if tls {
             let tls = HttpsConnectorBuilder::new()
                 .with_provider_and_native_roots(rustls::crypto::ring::default_provider())

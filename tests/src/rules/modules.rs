@@ -21,6 +21,7 @@ const fn row(module: &'static str, names: &'static [&'static str]) -> Row {
 /// The table. A row names only rows above it, so nothing goes in circles. `lib.rs` is the wiring and may name all.
 pub const MODULES: &[Row] = &[
     row("clock", &[]),
+    row("aside", &[]),
     row("config", &[]),
     row("secrets", &[]),
     // Wire formats know no node and no socket, engines know no wire format: they meet in `proxy`.
@@ -53,7 +54,10 @@ pub const MODULES: &[Row] = &[
     row("answer", &["dialects", "meter"]),
     row(
         "proxy",
-        &["answer", "attempt", "clock", "dialects", "live", "meter", "places", "registry", "steering"],
+        &[
+            "answer", "aside", "attempt", "clock", "dialects", "live", "meter", "places", "registry",
+            "steering",
+        ],
     ),
     // For eyes: it reads all state, and writes none. It hands orders to those who carry them out.
     row(
@@ -68,6 +72,7 @@ pub const MODULES: &[Row] = &[
         "server",
         &[
             "answer",
+            "aside",
             "config",
             "control",
             "dialects",

@@ -1,16 +1,16 @@
 //! The envelope of a request: the model and the stream flag, found in the raw bytes without parsing the rest.
 //!
-//! The body is forwarded as it came; only the value of `model` is ever replaced. So the scan must see what a strict JSON
-//! parser sees: keys are compared decoded, a second `model` or `stream` is refused (another parser may take the other one),
-//! and anything after the object is refused. Strings, the bulk of a prompt, are skipped with `memchr`.
+//! The body is forwarded as it came; only the value of `model` is ever replaced. So the scan must see what every parser sees:
+//! it is strict ([`super::json`]), keys are compared decoded, a second `model` or `stream` is refused (another parser may take
+//! the other one), and anything after the object is refused. Strings, the bulk of a prompt, are skipped with `memchr`.
 
+use super::json::Cursor;
 use bytes::Bytes;
 use lamplighter_core::refusal::Refusal;
-use memchr::memchr2;
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
-/// Deepest nesting of arrays and objects in a request.
-pub const MAX_DEPTH: usize = 128;
+/// Streams the answer; every dialect calls it so.
+const STREAM: &str = "stream";
 
 /// What routing needs to know of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,19 +46,19 @@ pub fn with_model(body: &Bytes, envelope: &Envelope, model: &str) -> Bytes {
 }
 
 fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
-    let mut at = Cursor { body, at: 0 };
+    let mut at = Cursor::new(body);
     at.skip_space();
     match at.peek() {
         None => return Err("it is empty, and should be a JSON object with a \"model\"".into()),
         Some(0xEF) => return Err("it starts with a byte order mark".into()),
-        Some(b'{') => at.at += 1,
+        Some(b'{') => drop(at.take()),
         Some(_) => return Err("it is not a JSON object".into()),
     }
     let mut model: Option<(String, Range<usize>)> = None;
     let mut stream: Option<Option<bool>> = None;
     at.skip_space();
     if at.peek() == Some(b'}') {
-        at.at += 1;
+        at.take();
     } else {
         loop {
             at.skip_space();
@@ -67,12 +67,13 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
             at.expect(b':')?;
             at.skip_space();
             let value = at.value()?;
-            if is_key(&body[key.clone()], model_names) {
+            let key = key_among(&body[key], model_names)?;
+            if key.is_some_and(|key| model_names.contains(&key)) {
                 if model.is_some() {
                     return Err("it names the model twice".into());
                 }
                 model = Some((text(&body[value.clone()])?, value));
-            } else if is_key(&body[key], &["stream"]) {
+            } else if key == Some(STREAM) {
                 if stream.is_some() {
                     return Err("it has \"stream\" twice".into());
                 }
@@ -84,7 +85,7 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
                 });
             }
             at.skip_space();
-            match at.next() {
+            match at.take() {
                 Some(b',') => {}
                 Some(b'}') => break,
                 _ => return Err(at.wrong("a comma or } is missing")),
@@ -92,7 +93,7 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
         }
     }
     at.skip_space();
-    if at.at < body.len() {
+    if !at.is_at_end() {
         return Err(at.wrong("something follows the JSON object"));
     }
     let Some((model, model_at)) = model else { return Err("\"model\" is missing".into()) };
@@ -102,13 +103,40 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
     Ok(Envelope { model, model_at, stream: stream.flatten() })
 }
 
-/// Is the raw key (with its quotes) one of `names`? Escapes count decoded: `"mod\u0065l"` is `model`.
-fn is_key(raw: &[u8], names: &[&str]) -> bool {
+/// Which of the names that we look for the raw key (with its quotes) is. Escapes count decoded: `"mod\u0065l"` is `model`.
+///
+/// Go's parser, which is Ollama's, takes `Model` for `model` and `ſtream` for `stream` (encoding/json, "foldName"), others do
+/// not: such a key means different things to different nodes.
+fn key_among<'n>(raw: &[u8], names: &[&'n str]) -> Result<Option<&'n str>, String> {
     let inner = &raw[1..raw.len() - 1];
-    if memchr::memchr(b'\\', inner).is_none() {
-        return names.iter().any(|name| name.as_bytes() == inner);
+    let decoded: Cow<'_, str> = match memchr::memchr(b'\\', inner) {
+        None => match std::str::from_utf8(inner) {
+            Ok(key) => key.into(),
+            Err(_) => return Ok(None),
+        },
+        // A lone surrogate makes a key that is none of ours.
+        Some(_) => match serde_json::from_slice::<String>(raw) {
+            Ok(key) => key.into(),
+            Err(_) => return Ok(None),
+        },
+    };
+    let mut wanted = names.iter().copied().chain([STREAM]);
+    if let Some(name) = wanted.clone().find(|name| *name == decoded) {
+        return Ok(Some(name));
     }
-    serde_json::from_slice::<String>(raw).is_ok_and(|key| names.contains(&key.as_str()))
+    match wanted.find(|name| decoded.chars().map(folded).eq(name.chars())) {
+        Some(name) => Err(format!("it has {decoded:?}: write {name:?}")),
+        None => Ok(None),
+    }
+}
+
+/// A letter in its plain form, as Go compares keys.
+fn folded(letter: char) -> char {
+    match letter {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
 }
 
 fn text(raw: &[u8]) -> Result<String, String> {
@@ -116,113 +144,6 @@ fn text(raw: &[u8]) -> Result<String, String> {
         return Err("\"model\" must be a text".into());
     }
     serde_json::from_slice(raw).map_err(|_| "\"model\" is not a valid JSON string".into())
-}
-
-struct Cursor<'a> {
-    body: &'a [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.body.get(self.at).copied()
-    }
-
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn wrong(&self, what: &str) -> String {
-        format!("it is not valid JSON: {what}, near byte {}", self.at)
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), String> {
-        if self.next() == Some(byte) {
-            Ok(())
-        } else {
-            Err(self.wrong(&format!("{:?} expected", byte as char)))
-        }
-    }
-
-    fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    /// Skips a string; its range with the quotes.
-    fn string(&mut self) -> Result<Range<usize>, String> {
-        let start = self.at;
-        if self.next() != Some(b'"') {
-            return Err(self.wrong("a quoted text expected"));
-        }
-        loop {
-            match memchr2(b'"', b'\\', &self.body[self.at..]) {
-                None => return Err("it is not valid JSON: it ends inside a text".into()),
-                Some(found) if self.body[self.at + found] == b'"' => {
-                    self.at += found + 1;
-                    return Ok(start..self.at);
-                }
-                // A backslash: what follows it cannot end the string.
-                Some(found) => self.at += found + 2,
-            }
-            if self.at > self.body.len() {
-                return Err("it is not valid JSON: it ends inside a text".into());
-            }
-        }
-    }
-
-    /// Skips a value of any kind; its range.
-    fn value(&mut self) -> Result<Range<usize>, String> {
-        let start = self.at;
-        match self.peek() {
-            Some(b'"') => return self.string(),
-            Some(b'{' | b'[') => self.container()?,
-            Some(b't' | b'f' | b'n' | b'-' | b'0'..=b'9') => {
-                let end = |b: &u8| matches!(b, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
-                self.at += self.body[self.at..].iter().position(end).unwrap_or(self.body.len() - self.at);
-                if serde_json::from_slice::<serde::de::IgnoredAny>(&self.body[start..self.at]).is_err() {
-                    return Err(self.wrong("a value expected"));
-                }
-            }
-            _ => return Err(self.wrong("a value expected")),
-        }
-        Ok(start..self.at)
-    }
-
-    /// Skips an array or object: brackets are matched, strings skipped, the rest is the node's to judge.
-    fn container(&mut self) -> Result<(), String> {
-        // One bit per level: which bracket closes it.
-        let mut open: Vec<u8> = Vec::with_capacity(8);
-        while self.at < self.body.len() {
-            match self.body[self.at] {
-                b'"' => {
-                    self.string()?;
-                    continue;
-                }
-                byte @ (b'{' | b'[') => {
-                    if open.len() == MAX_DEPTH {
-                        return Err(format!("it is nested deeper than {MAX_DEPTH} levels"));
-                    }
-                    open.push(byte + 2); // `}` and `]` stand two after their openers in ASCII
-                }
-                byte @ (b'}' | b']') => {
-                    if open.pop() != Some(byte) {
-                        return Err(self.wrong("brackets do not match"));
-                    }
-                    if open.is_empty() {
-                        self.at += 1;
-                        return Ok(());
-                    }
-                }
-                _ => {}
-            }
-            self.at += 1;
-        }
-        Err("it is not valid JSON: it ends inside an array or object".into())
-    }
 }
 
 #[cfg(test)]
@@ -274,8 +195,20 @@ mod tests {
             (r#"{"model":"a"} {}"#, "follows"),
             (r#"{"model":"a""#, "comma or }"),
             (r#"{"model":"a","x":NaN}"#, "value expected"),
-            (r#"{"model":"a","x":[}]}"#, "brackets"),
-            (r#"{"model":"a","x":"#, "value expected"),
+            (r#"{"model":"a","x":[}]}"#, "value expected"),
+            (r#"{"model":"a","x":[1}}"#, "brackets"),
+            (r#"{"model":"a","x":"#, "a value is expected"),
+            (r#"{"model":"a","x":[1}"#, "brackets"),
+            (r#"{"model":"a","Model":"b"}"#, "write \"model\""),
+            (r#"{"model":"a","MODEL":"b"}"#, "write \"model\""),
+            (r#"{"Model":"a"}"#, "write \"model\""),
+            (r#"{"model":"a","\u017ftream":true}"#, "write \"stream\""),
+            (r#"{"model":"a","Stream":true}"#, "write \"stream\""),
+            ("{\"model\":\"a\",\"x\":['\"',\"model\":\"b\"]}", "value expected"),
+            (r#"{"model":"a",/*"model":"b",*/"x":1}"#, "quoted text"),
+            (r#"{"model":"a","x":[1,/*"]}*/2]}"#, "value expected"),
+            ("{\"model\":\"a\0\"}", "control character"),
+            (r#"{"model":"a","x":"\ud83d"} x"#, "follows"),
             (r#"{"model":"a\"#, "ends inside a text"),
             (r#"{"model":"\ud800"}"#, "not a valid JSON string"),
         ] {

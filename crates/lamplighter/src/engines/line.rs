@@ -1,9 +1,9 @@
 //! One call to a node: bounded in time and bytes, no proxy, no redirect, no decompression.
 
-use super::resolve::{Guarded, is_forbidden};
+use super::resolve::Guarded;
 use super::trouble;
 use lamplighter_core::health::{PROBE_TIMEOUT_MS, Report};
-use lamplighter_core::node_url::NodeUrl;
+use lamplighter_core::node_url::{NodeUrl, may_lead_to};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SERVER};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -164,7 +164,7 @@ impl Line {
 
     /// Sends the request and reads the head of the answer.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<(Answer, reqwest::Response), Report> {
-        if self.url.host().parse().is_ok_and(is_forbidden) {
+        if self.url.host().parse().is_ok_and(|ip| !may_lead_to(self.url.host(), ip)) {
             return Err(trouble::forbidden(&self.url));
         }
         let request = match &self.authorization {

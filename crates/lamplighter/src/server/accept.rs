@@ -6,8 +6,10 @@
 use super::{
     body::PatientBody,
     guard::{Guard, Passed},
+    reader::Reader,
 };
 use axum::{Router, body::Body, response::Response};
+use http::{HeaderMap, HeaderValue, header};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lamplighter_core::refusal::Refusal;
@@ -27,6 +29,8 @@ pub struct Limits {
     pub head: Duration,
     /// Between two bytes of a body.
     pub body_idle: Duration,
+    /// For a client that takes nothing of its answer.
+    pub stall: Duration,
     /// For what runs when we shut down.
     pub grace: Duration,
     /// For the last words of what is ended then.
@@ -44,6 +48,7 @@ impl Default for Limits {
         Self {
             head: Duration::from_secs(30),
             body_idle: Duration::from_secs(30),
+            stall: Duration::from_secs(60),
             grace: Duration::from_secs(30),
             farewell: Duration::from_secs(1),
             header_fields: 100,
@@ -55,6 +60,9 @@ impl Default for Limits {
 
 /// hyper's limit on header fields when it is told none (`hyper::server::conn::http1::Builder::max_headers`).
 const HYPERS_OWN_HEADERS: usize = 100;
+
+/// hyper's own buffers for one connection, in bytes.
+const BUFFER_CAP: usize = 128 << 10;
 
 /// What every connection shares.
 struct Door {
@@ -129,8 +137,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, _place: OwnedSemaphorePermit) {
-    // Without it, a stream stalls 40 ms wherever Nagle meets a delayed acknowledgement.
-    let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let limits = &door.limits;
     let service = service_fn(|request: Request<Incoming>| answer(request, peer, local, &door));
@@ -143,9 +149,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, _place
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_header_size(limits.head_bytes)
+        // Of an answer that its client does not take, no more is held than this.
+        .max_buf_size(BUFFER_CAP)
         // A client that closes its writing half has hung up: that is how we notice, and free the node.
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Reader::new(stream, limits.stall)), service);
     let mut served = pin!(served);
     tokio::select! {
         _ = served.as_mut() => return,
@@ -164,6 +172,7 @@ async fn answer(
     local: SocketAddr,
     door: &Door,
 ) -> Result<Response, Infallible> {
+    let leads_elsewhere = offers_another_protocol(request.headers());
     let (mut response, cors) =
         match door.guard.judge(request.method(), request.uri(), request.headers(), peer, local) {
             Err(refused) => (door.guard.refuse(&request, &refused), None),
@@ -178,5 +187,17 @@ async fn answer(
             }
         };
     super::guard::dress(response.headers_mut(), cors);
+    if leads_elsewhere {
+        // Whatever the client sends next may be of that protocol: nothing of it is read.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response)
+}
+
+/// Does the client offer to go on in another protocol? We never do. Clients of HTTP/2 offer that as a matter of course, and
+/// wait for the answer before they send anything else (RFC 7540, 3.2).
+fn offers_another_protocol(headers: &HeaderMap) -> bool {
+    let mut offers =
+        headers.get_all(header::UPGRADE).iter().flat_map(|offer| offer.as_bytes().split(|b| *b == b','));
+    offers.any(|offer| !offer.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }

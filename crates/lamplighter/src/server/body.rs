@@ -1,5 +1,6 @@
 //! Request bodies: a limit on standing still, a limit on size, and the encodings that clients use.
 
+use crate::aside;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
@@ -8,7 +9,7 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use lamplighter_core::refusal::Refusal;
 use std::{
     fmt,
-    io::Read,
+    io::{self, Read},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -17,6 +18,10 @@ use tokio::time::{Sleep, timeout};
 
 /// Largest body that names a model: images travel as base64.
 pub const INFERENCE_CAP: usize = 64 << 20;
+/// An encoded body may unpack to so much,
+const UNPACKED_FREE: usize = 4 << 20;
+/// or to so many times its size. Prompts pack five to ten times; what packs a thousand times is made for it.
+const UNPACKED_RATIO: usize = 20;
 /// Reserved at once for a body whose length is announced: an announcement is not yet a body.
 const RESERVE_CAP: usize = 1 << 20;
 /// Of a body that is refused for its size so much more is taken in and thrown away,
@@ -95,17 +100,22 @@ pub async fn collect(headers: &HeaderMap, body: Body, cap: usize) -> Result<Byte
         return Err(too_large());
     }
     let raw = collect_raw(body, cap).await?;
-    match encoding.as_deref() {
-        None | Some(b"" | b"identity") => Ok(raw),
-        Some(b"gzip" | b"x-gzip") => decode(flate2::read::MultiGzDecoder::new(&raw[..]), cap, "gzip"),
-        Some(b"zstd") => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(&raw[..])
-                .map_err(|_| Refusal::BadBody { what: "it is not valid zstd".into() })?;
-            decode(decoder, cap, "zstd")
+    let (name, unpack): (_, Unpack) = match encoding.as_deref() {
+        None | Some(b"" | b"identity") => return Ok(raw),
+        Some(b"gzip" | b"x-gzip") => ("gzip", gunzip),
+        Some(b"zstd") => ("zstd", unzstd),
+        Some(other) => {
+            let encoding = super::call::printable(&String::from_utf8_lossy(other), 40);
+            return Err(Refusal::BadEncoding { encoding });
         }
-        Some(other) => Err(Refusal::BadEncoding {
-            encoding: super::call::printable(&String::from_utf8_lossy(other), 40),
-        }),
+    };
+    let cap = cap.min(raw.len().saturating_mul(UNPACKED_RATIO).max(UNPACKED_FREE));
+    // How large it becomes is not known before: always beside the threads that serve.
+    match aside::run(move || unpack(&raw, cap)).await {
+        Ok(Ok(unpacked)) if unpacked.len() > cap => Err(Refusal::BodyTooLarge { cap_bytes: cap as u64 }),
+        Ok(Ok(unpacked)) => Ok(unpacked.into()),
+        Ok(Err(_)) => Err(Refusal::BadBody { what: format!("it is not valid {name}") }),
+        Err(error) => Err(Refusal::Internal { what: error.to_string() }),
     }
 }
 
@@ -166,12 +176,20 @@ fn is_stalled(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// Decodes at most `cap` bytes: a small body must not become a large one.
-fn decode(decoder: impl Read, cap: usize, name: &str) -> Result<Bytes, Refusal> {
-    let mut decoded = Vec::new();
-    match decoder.take(cap as u64 + 1).read_to_end(&mut decoded) {
-        Ok(_) if decoded.len() > cap => Err(Refusal::BodyTooLarge { cap_bytes: cap as u64 }),
-        Ok(_) => Ok(decoded.into()),
-        Err(_) => Err(Refusal::BadBody { what: format!("it is not valid {name}") }),
-    }
+/// The body unpacked, at most one byte more than a cap.
+type Unpack = fn(&[u8], usize) -> io::Result<Vec<u8>>;
+
+/// Unpacks to at most one byte more than `cap`: a small body must not become a large one.
+fn gunzip(raw: &[u8], cap: usize) -> io::Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    flate2::read::MultiGzDecoder::new(raw).take(cap as u64 + 1).read_to_end(&mut unpacked)?;
+    Ok(unpacked)
+}
+
+/// The same for zstd.
+fn unzstd(raw: &[u8], cap: usize) -> io::Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    let decoder = ruzstd::decoding::StreamingDecoder::new(raw).map_err(io::Error::other)?;
+    decoder.take(cap as u64 + 1).read_to_end(&mut unpacked)?;
+    Ok(unpacked)
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::proxy::Call;
 use axum::extract::Request;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lamplighter_core::{operation::Operation, refusal::Refusal, room::Client};
 use std::{
     hash::{BuildHasher, Hash, Hasher, RandomState},
@@ -35,8 +35,10 @@ const GOES_UP: [&str; 13] = [
 ];
 /// Pins a request to a node.
 const PIN: &str = "x-lamplighter-node";
-/// Marks what has passed through a Lamplighter.
+/// Marks what has passed through a Lamplighter,
 const VIA: &str = "lamplighter";
+/// and counts how many: proxies in between may rewrite `Via`.
+const HOP: HeaderName = HeaderName::from_static("x-lamplighter-hop");
 /// So many Lamplighters may stand behind each other.
 const HOPS: usize = 2;
 
@@ -111,9 +113,19 @@ fn check_kind(headers: &HeaderMap, caller: Caller) -> Result<(), Refusal> {
 }
 
 fn check_hops(headers: &HeaderMap) -> Result<(), Refusal> {
+    if hops(headers) >= HOPS { Err(Refusal::Loop) } else { Ok(()) }
+}
+
+/// Lamplighters that the request has passed, by whichever mark says more. A mark that cannot be read counts as too many: ours
+/// can be.
+fn hops(headers: &HeaderMap) -> usize {
     let via = headers.get_all(header::VIA).iter().filter_map(|via| via.to_str().ok());
-    let hops: usize = via.map(|via| via.split(',').filter(|hop| hop.trim().ends_with(VIA)).count()).sum();
-    if hops >= HOPS { Err(Refusal::Loop) } else { Ok(()) }
+    // `Via` is a list of `1.1 name (comment)`, RFC 9110, 7.6.3.
+    let named =
+        via.flat_map(|via| via.split(',')).filter(|hop| hop.split_whitespace().nth(1) == Some(VIA)).count();
+    let counted =
+        headers.get_all(&HOP).iter().map(|hop| hop.to_str().ok().and_then(|hop| hop.trim().parse().ok()));
+    counted.map(|hops: Option<usize>| hops.unwrap_or(HOPS)).fold(named, usize::max)
 }
 
 /// Until keys exist a client is the presented key, else its program and address.
@@ -128,7 +140,7 @@ fn client(headers: &HeaderMap, agent: &str, peer: IpAddr) -> Client {
 }
 
 fn goes_up(headers: &HeaderMap, id: &str) -> HeaderMap {
-    let mut up = HeaderMap::with_capacity(12);
+    let mut up = HeaderMap::with_capacity(16);
     for (name, value) in headers {
         if GOES_UP.contains(&name.as_str()) {
             up.append(name.clone(), value.clone());
@@ -141,5 +153,6 @@ fn goes_up(headers: &HeaderMap, id: &str) -> HeaderMap {
         up.append(header::VIA, via.clone());
     }
     up.append(header::VIA, HeaderValue::from_static("1.1 lamplighter"));
+    up.insert(HOP, HeaderValue::from(hops(headers) + 1));
     up
 }
