@@ -1,4 +1,4 @@
-//! The merged model list: who offers what, of all nodes that take requests now.
+//! The merged model list: who offers what, of all nodes that take requests now, and of those that could be woken.
 
 use crate::{fleet::Node, model, operation::Dialect};
 use std::collections::{BTreeMap, HashMap};
@@ -36,15 +36,17 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Merges the lists of all nodes that take requests.
+    /// Merges the lists of all nodes that take requests, and of those that sleep and can be woken.
     #[must_use]
     pub fn merge(nodes: &[Node]) -> Self {
         let resident = |node: &Node| {
             let loaded = node.models.iter().enumerate().filter(|(_, model)| model.loaded == Some(true));
-            loaded.map(|(at, _)| at).collect()
+            if node.state.takes_requests() { loaded.map(|(at, _)| at).collect() } else { vec![] }
         };
         let mut catalogue = Self { residents: nodes.iter().map(resident).collect(), ..Self::default() };
-        for (node_at, node) in nodes.iter().enumerate().filter(|(_, node)| node.state.takes_requests()) {
+        for (node_at, node) in
+            nodes.iter().enumerate().filter(|(_, node)| node.state.takes_requests() || node.sleeps())
+        {
             for (model_at, listed) in node.models.iter().enumerate() {
                 for name in std::iter::once(&listed.name).chain(&listed.aliases) {
                     let holders = catalogue.holders.entry(model::key(name).to_owned()).or_default();
@@ -84,7 +86,7 @@ impl Catalogue {
         self.entries.get(key).or_else(|| self.entries.get(self.other_names.get(key)?))
     }
 
-    /// The nodes that take requests and answer to `name`, in order: each with the first of its models that does.
+    /// The nodes that answer to `name`, or would if they were awake, in order: each with the first of its models that does.
     #[must_use]
     pub fn holders(&self, name: &str) -> &[Offer] {
         self.holders.get(model::key(name)).map_or(&[], Vec::as_slice)

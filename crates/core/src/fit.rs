@@ -157,6 +157,7 @@ mod tests {
             since_ms: 0,
             why: None,
             suspect: false,
+            reachable: false,
             told: Told::default(),
             models: models.into(),
             vram_bytes: vram,

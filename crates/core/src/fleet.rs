@@ -55,6 +55,8 @@ pub struct Node {
     pub why: Option<String>,
     /// A request could not connect since the last good probe.
     pub suspect: bool,
+    /// Something there answers, even if it is only a port that refuses.
+    pub reachable: bool,
     /// What it tells of itself, beyond its models.
     pub told: Told,
     /// Its models as last seen; kept while it is away, so that we can say where a model is.
@@ -72,6 +74,12 @@ impl Node {
         &self.config.name
     }
 
+    /// Does it sleep, and can it be woken? Then its models are listed, marked: asking for one may wake it.
+    #[must_use]
+    pub fn sleeps(&self) -> bool {
+        self.config.wake.is_some() && matches!(self.state, State::Asleep | State::Waking(_))
+    }
+
     /// Generations per loaded model that are sent there at once.
     #[must_use]
     pub fn slots(&self) -> u32 {
@@ -87,7 +95,7 @@ pub struct Fleet {
     pub seq: u64,
     /// The nodes in the order of the configuration.
     pub nodes: Vec<Node>,
-    /// Who offers what, of the nodes that take requests.
+    /// Who offers what, of the nodes that take requests and of those that can be woken.
     pub catalogue: Catalogue,
     /// The aliases in the order of the configuration.
     pub aliases: Arc<[Alias]>,

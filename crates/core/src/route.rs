@@ -4,11 +4,15 @@ mod judge;
 mod nobody;
 mod rules;
 mod similar;
+mod sleepers;
 mod standing;
 
 pub use rules::{RULES, Reason, Rule};
 pub use similar::distance;
+pub use sleepers::{Asleep, Course, course};
 pub use standing::Standing;
+
+use judge::state_words;
 
 use crate::{
     affinity::Home,
@@ -77,6 +81,8 @@ pub struct Candidate {
 pub struct Tier {
     /// The model this tier is about, as the alias (or the client) wrote it.
     pub model: String,
+    /// Which of the alias's models that is, from 0.
+    pub target: usize,
     /// Who may answer, best first. Never empty.
     pub candidates: Vec<Candidate>,
 }
@@ -99,6 +105,8 @@ pub struct RoutePlan {
     pub alias: Option<String>,
     /// Never empty.
     pub tiers: Vec<Tier>,
+    /// Who has one of the models and sleeps, in the alias's order.
+    pub asleep: Vec<Asleep>,
     /// Every node that is not in a tier, per model; of [`plan_among_holders`], only those that have the model.
     pub passed_over: Vec<PassedOver>,
 }
@@ -110,6 +118,8 @@ pub struct NoRoute {
     pub refusal: Refusal,
     /// Every node's reason.
     pub passed_over: Vec<PassedOver>,
+    /// Who has one of the models and sleeps, in the alias's order.
+    pub asleep: Vec<Asleep>,
     /// Some node has not been asked yet: the answer may be another in a moment.
     pub looking: bool,
 }
@@ -135,21 +145,26 @@ fn search(fleet: &Fleet, room: &Room, ask: Ask<'_>, everyone: bool) -> Result<Ro
     let (name, own_pin) = model::split_pin(ask.model);
     let pin = ask.pin.or(own_pin);
     let targets = alias::resolve(&fleet.aliases, name);
-    let mut search = Search { fleet, room, ask, everyone, passed_over: Vec::new() };
+    let mut search = Search { fleet, room, ask, everyone, passed_over: Vec::new(), asleep: Vec::new() };
     let mut tiers = Vec::with_capacity(targets.len());
-    for target in &targets {
+    for (at, target) in targets.iter().enumerate() {
         let target = Target { node: target.node.or(pin), ..*target };
-        for candidates in search.candidates(target) {
-            tiers.push(Tier { model: target.model.to_owned(), candidates });
+        for candidates in search.candidates(target, at) {
+            tiers.push(Tier { model: target.model.to_owned(), target: at, candidates });
         }
     }
+    // The list of each model is in the order of the configuration; a person's order goes before it.
+    search
+        .asleep
+        .sort_by_key(|asleep| (asleep.target, std::cmp::Reverse(fleet.nodes[asleep.at].config.priority)));
     if tiers.is_empty() {
         let looking = fleet.nodes.iter().any(|node| node.state == State::Unknown);
         let refusal = search.refusal(name, pin, &targets);
-        return Err(Box::new(NoRoute { refusal, passed_over: search.passed_over, looking }));
+        let Search { passed_over, asleep, .. } = search;
+        return Err(Box::new(NoRoute { refusal, passed_over, asleep, looking }));
     }
     let alias = alias::find(&fleet.aliases, name).map(|alias| alias.name.clone());
-    Ok(RoutePlan { alias, tiers, passed_over: search.passed_over })
+    Ok(RoutePlan { alias, tiers, asleep: search.asleep, passed_over: search.passed_over })
 }
 
 struct Search<'a> {
@@ -159,21 +174,22 @@ struct Search<'a> {
     /// Look at every node, not only at those that have the model.
     everyone: bool,
     passed_over: Vec<PassedOver>,
+    asleep: Vec<Asleep>,
 }
 
 impl<'a> Search<'a> {
     /// Who can serve `target`, best first; none, one tier, or two. Everybody else is noted with the reason.
-    fn candidates(&mut self, target: Target<'_>) -> Vec<Vec<Candidate>> {
+    fn candidates(&mut self, target: Target<'_>, target_at: usize) -> Vec<Vec<Candidate>> {
         let mut found = Vec::new();
         let fleet = self.fleet;
         if self.everyone {
             for (at, node) in fleet.nodes.iter().enumerate() {
                 let listed = node.models.iter().find(|listed| listed.answers_to(target.model));
-                found.extend(self.consider(at, listed, target));
+                found.extend(self.consider(at, listed, target, target_at));
             }
         } else {
             for &Offer { node: at, model } in fleet.catalogue.holders(target.model) {
-                found.extend(self.consider(at, fleet.nodes[at].models.get(model), target));
+                found.extend(self.consider(at, fleet.nodes[at].models.get(model), target, target_at));
             }
         }
         found.sort_by(|a, b| rules::compare(&a.standing, &b.standing));
@@ -187,9 +203,22 @@ impl<'a> Search<'a> {
         tiers
     }
 
-    fn consider(&mut self, at: usize, listed: Option<&'a Model>, target: Target<'_>) -> Option<Candidate> {
+    fn consider(
+        &mut self,
+        at: usize,
+        listed: Option<&'a Model>,
+        target: Target<'_>,
+        target_at: usize,
+    ) -> Option<Candidate> {
         let node = &self.fleet.nodes[at];
         match self.judge(node, listed, target) {
+            Ok(listed) if node.sleeps() => {
+                let (model, policy) = (listed.name.as_str().into(), target.wake);
+                self.asleep.push(Asleep { node: node.id, at, model, target: target_at, policy });
+                let (node, model, why) = (node.name().to_owned(), target.model.to_owned(), state_words(node));
+                self.passed_over.push(PassedOver { node, model, why });
+                None
+            }
             Ok(listed) => Some(self.candidate(at, listed, target.node.is_some())),
             Err(why) => {
                 let (node, model) = (node.name().to_owned(), target.model.to_owned());

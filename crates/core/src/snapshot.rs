@@ -1,5 +1,9 @@
 //! All that eyes need, as one value: the tray, the window, the command line and `GET /control/v1/snapshot` show this.
 
+mod waking;
+
+pub use waking::{Check, Sleep, WakeFailure, Waking};
+
 use crate::{
     alias::Alias,
     mode::Mode,
@@ -110,6 +114,8 @@ pub struct Node {
     pub cloud: bool,
     /// Models can be loaded and unloaded there by asking.
     pub can_load: bool,
+    /// Its sleep: what can be done about it, and what is going on.
+    pub sleep: Sleep,
 }
 
 /// One line of the merged model list.
@@ -122,6 +128,8 @@ pub struct ListedModel {
     pub nodes: Vec<String>,
     /// Those of them that have it in memory.
     pub loaded_on: Vec<String>,
+    /// Nodes that have it and sleep: asking for it wakes one.
+    pub asleep_on: Vec<String>,
     /// Two nodes hold different contents under this name.
     pub drift: bool,
 }

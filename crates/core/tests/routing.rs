@@ -32,6 +32,7 @@ fn node(at: u32, state: State, openai: bool, models: Vec<Model>) -> Node {
         since_ms: 0,
         why: None,
         suspect: false,
+        reachable: false,
         told: Told::default(),
         models: models.into(),
         vram_bytes: None,

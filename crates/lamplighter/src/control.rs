@@ -17,7 +17,7 @@ use lamplighter_core::{
     node::{Presence, State},
     operation::Operation,
     route::{self, Ask},
-    snapshot::{Gateway, Level, ListedModel, Node, Problem, Snapshot},
+    snapshot::{Gateway, Level, ListedModel, Node, Problem, Sleep, Snapshot},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -240,8 +240,9 @@ impl Control {
         let house = self.registry.house();
         let fleet = &house.fleet;
         let local_only = self.steering.mode() == Mode::Local;
-        let planned =
-            self.places.with_room(|room| route::plan(fleet, room, Ask { pin, local_only, ..Ask::new(model, operation) }));
+        let planned = self.places.with_room(|room| {
+            route::plan(fleet, room, Ask { pin, local_only, ..Ask::new(model, operation) })
+        });
         match planned {
             Ok(plan) => {
                 let candidates: Vec<Value> = plan
@@ -303,6 +304,7 @@ impl Control {
                 probe_ms: node.probe_ms,
                 cloud: node.config.url.is_cloud(),
                 can_load: node.engine.is_some_and(|engine| engines::can_load(engine, &node.models)),
+                sleep: sleep(node),
             }
         };
         nodes.map(show).collect()
@@ -386,13 +388,24 @@ fn models(house: &House) -> Vec<ListedModel> {
         let offers = || entry.offers.iter().map(|offer| (&fleet.nodes[offer.node], offer.model));
         ListedModel {
             name: entry.name.clone(),
-            nodes: offers().map(|(node, _)| node.name().to_owned()).collect(),
+            nodes: offers()
+                .filter(|(node, _)| !node.sleeps())
+                .map(|(node, _)| node.name().to_owned())
+                .collect(),
+            asleep_on: offers()
+                .filter(|(node, _)| node.sleeps())
+                .map(|(node, _)| node.name().to_owned())
+                .collect(),
             loaded_on: offers()
-                .filter(|(node, model)| node.models[*model].loaded == Some(true))
+                .filter(|(node, model)| !node.sleeps() && node.models[*model].loaded == Some(true))
                 .map(|(node, _)| node.name().to_owned())
                 .collect(),
             drift: entry.drift,
         }
     };
     entries.map(show).collect()
+}
+
+fn sleep(node: &lamplighter_core::fleet::Node) -> Sleep {
+    Sleep { can_wake: node.config.wake.is_some(), can_sleep: node.config.sleep.is_some(), ..Sleep::default() }
 }

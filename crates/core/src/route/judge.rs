@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Search<'_> {
-    /// Can this node serve the target? If not, why, in words that follow "it …".
+    /// Can this node serve the target, now or once it is awake? If not, why, in words that follow "it …".
     ///
     /// `listed` is its model of that name, as the catalogue knows it.
     pub(super) fn judge<'n>(
@@ -32,7 +32,7 @@ impl Search<'_> {
                 _ => "does not have it".into(),
             });
         };
-        if !node.state.takes_requests() {
+        if !node.state.takes_requests() && !node.sleeps() {
             return Err(state_words(node));
         }
         if !node.dialects.serves(operation) {

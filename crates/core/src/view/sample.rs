@@ -30,6 +30,7 @@ pub(super) fn node(name: &str, state: State) -> Node {
         probe_ms: None,
         cloud: false,
         can_load: false,
+        sleep: crate::snapshot::Sleep::default(),
     }
 }
 

@@ -123,7 +123,7 @@ impl Trip {
                 Ok(plan) => return Ok((house, plan)),
                 // Somebody was tried and is gone since: what it met is the better answer.
                 Err(_) if !self.met.is_empty() => {
-                    let plan = RoutePlan { alias: None, tiers: vec![], passed_over: vec![] };
+                    let plan = RoutePlan { alias: None, tiers: vec![], asleep: vec![], passed_over: vec![] };
                     return Ok((house, plan));
                 }
                 Err(no_route) if !no_route.looking => return Err(no_route.refusal),

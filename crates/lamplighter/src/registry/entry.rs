@@ -178,6 +178,7 @@ impl Entry {
             since_ms: self.health.since_ms,
             why: self.health.why.clone(),
             suspect: self.health.suspect,
+            reachable: self.health.state.takes_requests(),
             told: self.told,
             models: self.models.clone(),
             vram_bytes: self.config.vram_bytes.or(vram_seen),

@@ -17,6 +17,10 @@ nodes: Array<string>,
  */
 loaded_on: Array<string>, 
 /**
+ * Nodes that have it and sleep: asking for it wakes one.
+ */
+asleep_on: Array<string>, 
+/**
  * Two nodes hold different contents under this name.
  */
 drift: boolean, };

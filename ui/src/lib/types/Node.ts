@@ -3,6 +3,7 @@ import type { Dialects } from "./Dialects";
 import type { Engine } from "./Engine";
 import type { Model } from "./Model";
 import type { Presence } from "./Presence";
+import type { Sleep } from "./Sleep";
 import type { Stage } from "./Stage";
 
 /**
@@ -84,4 +85,8 @@ cloud: boolean,
 /**
  * Models can be loaded and unloaded there by asking.
  */
-can_load: boolean, } & ({ "state": "unknown" } | { "state": "up" } | { "state": "degraded" } | { "state": "refusing" } | { "state": "asleep" } | { "state": "waking", "stage": Stage } | { "state": "away" } | { "state": "down" });
+can_load: boolean, 
+/**
+ * Its sleep: what can be done about it, and what is going on.
+ */
+sleep: Sleep, } & ({ "state": "unknown" } | { "state": "up" } | { "state": "degraded" } | { "state": "refusing" } | { "state": "asleep" } | { "state": "waking", "stage": Stage } | { "state": "away" } | { "state": "down" });
