@@ -132,10 +132,9 @@ mod tests {
     use super::*;
     use crate::{
         config::NodeConfig,
-        fleet::{NodeId, Told},
+        fleet::NodeId,
         node::{Presence, State},
         node_url::NodeUrl,
-        operation::Dialects,
     };
     use std::sync::Arc;
 
@@ -148,20 +147,10 @@ mod tests {
             ..NodeConfig::new("gpu", NodeUrl::parse("192.168.1.2:11434").unwrap())
         };
         Node {
-            id: NodeId(1),
-            config: Arc::new(config),
             engine: Some(engine),
-            version: None,
-            dialects: Dialects::default(),
             state: State::Up,
-            since_ms: 0,
-            why: None,
-            suspect: false,
-            reachable: false,
-            told: Told::default(),
             models: models.into(),
-            vram_bytes: vram,
-            probe_ms: None,
+            ..Node::new(NodeId(1), Arc::new(config))
         }
     }
 

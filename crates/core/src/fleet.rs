@@ -68,6 +68,27 @@ pub struct Node {
 }
 
 impl Node {
+    /// A node of which nothing is known yet.
+    #[must_use]
+    pub fn new(id: NodeId, config: Arc<NodeConfig>) -> Self {
+        Self {
+            id,
+            engine: config.engine,
+            version: None,
+            dialects: Dialects::default(),
+            state: State::Unknown,
+            since_ms: 0,
+            why: None,
+            suspect: false,
+            reachable: false,
+            told: Told::default(),
+            models: Arc::default(),
+            vram_bytes: config.vram_bytes,
+            probe_ms: None,
+            config,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

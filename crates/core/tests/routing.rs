@@ -4,7 +4,7 @@
 use lamplighter_core::{
     catalogue::Catalogue,
     config::NodeConfig,
-    fleet::{Fleet, Node, NodeId, Told},
+    fleet::{Fleet, Node, NodeId},
     model::Model,
     node::{Presence, State},
     node_url::NodeUrl,
@@ -23,20 +23,10 @@ fn node(at: u32, state: State, openai: bool, models: Vec<Model>) -> Node {
         ..NodeConfig::new(&format!("node-{at}"), NodeUrl::parse(&format!("127.0.0.1:{}", 9000 + at)).unwrap())
     };
     Node {
-        id: NodeId(at),
-        config: Arc::new(config),
-        engine: None,
-        version: None,
         dialects: Dialects { openai, ..Dialects::default() },
         state,
-        since_ms: 0,
-        why: None,
-        suspect: false,
-        reachable: false,
-        told: Told::default(),
         models: models.into(),
-        vram_bytes: None,
-        probe_ms: None,
+        ..Node::new(NodeId(at), Arc::new(config))
     }
 }
 
