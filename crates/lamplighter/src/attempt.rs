@@ -7,7 +7,7 @@ mod interim;
 
 use crate::{
     dialects::judge::{Judge, Standing},
-    upstream::{Ends, Line, OpenRequest, Upstream},
+    upstream::{Ends, Line, OpenRequest, Upstream, tether::Tether},
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
@@ -179,6 +179,7 @@ async fn begin(
     open: &OpenRequest,
 ) -> Result<(response::Parts, Answer), Failed> {
     let interim = Interim::of(&mut request);
+    let tether = Tether::of(&mut request);
     let sending = async {
         match upstream.line() {
             Line::Plain(client) => client.request(request).await,
@@ -186,7 +187,9 @@ async fn begin(
         }
     };
     let sent = tokio::select! {
+        biased;
         sent = sending => sent,
+        () = tether.ended() => return Err(Failed::Broke("its connection ended without an answer".into())),
         () = interim.flood() => return Err(Failed::Unreachable("it sends interim answers without end".into())),
     };
     let response = sent.map_err(|error| lost(&error)).inspect_err(|failed| {

@@ -1,6 +1,7 @@
 //! The way to one node: its connection pool, its key, and the signs of life that its streams give.
 
 mod resolve;
+pub(crate) mod tether;
 
 use crate::clock;
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use std::{
     },
     time::Duration,
 };
+use tether::Tethered;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -53,9 +55,9 @@ pub struct Upstream {
 #[derive(Debug, Clone)]
 pub enum Line {
     /// Plain TCP.
-    Plain(Client<HttpConnector<Guarded>, Full<Bytes>>),
+    Plain(Client<Tethered<HttpConnector<Guarded>>, Full<Bytes>>),
     /// TLS with the system's roots.
-    Tls(Client<HttpsConnector<HttpConnector<Guarded>>, Full<Bytes>>),
+    Tls(Client<Tethered<HttpsConnector<HttpConnector<Guarded>>>, Full<Bytes>>),
 }
 
 /// Signals that end what runs on a node. New ones each time the node comes back.
@@ -188,9 +190,9 @@ impl Line {
             let tls = HttpsConnectorBuilder::new()
                 .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
                 .map_err(|error| format!("the system's certificates cannot be read: {error}"))?;
-            Self::Tls(pool.build(tls.https_only().enable_http1().wrap_connector(tcp)))
+            Self::Tls(pool.build(Tethered(tls.https_only().enable_http1().wrap_connector(tcp))))
         } else {
-            Self::Plain(pool.build(tcp))
+            Self::Plain(pool.build(Tethered(tcp)))
         })
     }
 }
