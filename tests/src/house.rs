@@ -240,6 +240,11 @@ pub fn command(home: &Path, args: &[&str]) -> Command {
     }
     // No looking around on the machine that runs the tests.
     command.env("LAMPLIGHTER_LOOK", "").env("HOME", home).stdin(Stdio::null());
+    // No wake packet leaves it, unless the test has made a network to send it in.
+    command.env("LAMPLIGHTER_TEST", "1");
+    if let Ok(own) = std::fs::read_link("/proc/self/ns/net") {
+        command.env("LAMPLIGHTER_TEST_OUTSIDE", own);
+    }
     command
 }
 

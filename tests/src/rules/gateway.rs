@@ -12,9 +12,11 @@ use super::{
 const KNOWN_TO: [(&str, &[&str]); 11] = [
     // `answer` makes the one kind of body that the router takes; `proxy` hands it on without naming it.
     ("axum", &["answer", "server"]),
-    ("tower", &["server"]),
+    // A resolver for hyper's client is a `tower::Service`.
+    ("tower", &["server", "upstream"]),
     ("tower_http", &["server"]),
-    ("socket2", &["server"]),
+    // Listeners; and what the standard library's sockets cannot: netlink, packets by one interface.
+    ("socket2", &["neighbours", "packet", "server"]),
     ("clap", &["cli", "main"]),
     ("toml", &["config"]),
     ("toml_edit", &["config"]),

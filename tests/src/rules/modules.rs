@@ -28,6 +28,10 @@ pub const MODULES: &[Row] = &[
     row("dialects", &[]),
     row("engines", &[]),
     row("places", &[]),
+    // What stands in this computer's own network, for waking machines on it.
+    row("interfaces", &[]),
+    row("neighbours", &[]),
+    row("packet", &["interfaces"]),
     // The one database.
     row("store", &["clock"]),
     // Who may come in by a browser, for how long.
