@@ -149,6 +149,19 @@ impl Health {
         over
     }
 
+    /// Does anything there answer, even if it is only a port that refuses?
+    #[must_use]
+    pub fn answers_somehow(&self) -> bool {
+        self.state.takes_requests()
+            || self.port_closed
+            || matches!(self.state, State::Refusing | State::Waking(_))
+    }
+
+    /// It is being woken: its first answer is enough.
+    pub fn expect(&mut self) {
+        self.goods = RISE - 1;
+    }
+
     /// Milliseconds until the next probe. `random` is in `0.0..1.0` and spreads the probes of many nodes.
     #[must_use]
     pub fn next_probe_ms(&self, random: f64) -> u64 {

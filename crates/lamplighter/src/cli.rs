@@ -7,6 +7,7 @@ mod models;
 mod serve;
 mod status;
 mod table;
+mod wake;
 
 use crate::Options;
 use clap::{Parser, Subcommand};
@@ -68,6 +69,22 @@ enum Command {
         /// The model; all of them when none is named.
         model: Option<String>,
     },
+    /// Wake a machine that sleeps.
+    Wake {
+        /// The machine.
+        node: String,
+        /// Wait until it is awake, and say how far it is.
+        #[arg(long)]
+        wait: bool,
+        /// Then load this model, and wait until it is there.
+        #[arg(long, value_name = "MODEL")]
+        load: Option<String>,
+    },
+    /// Put a machine to sleep, by the hook in the configuration file.
+    Sleep {
+        /// The machine.
+        node: String,
+    },
     /// Choose how requests are routed; `auto` also resumes after a pause.
     Route {
         /// As configured; nothing leaves the house; only machines that are up.
@@ -96,6 +113,8 @@ impl Cli {
             Command::Explain { model, json } => explain::run(config, &model, json),
             Command::Load { node, model } => act::load(config, &node, &model),
             Command::Unload { node, model } => act::unload(config, &node, model.as_deref()),
+            Command::Wake { node, wait, load } => wake::wake(config, &node, wait, load.as_deref()),
+            Command::Sleep { node } => wake::sleep(config, &node),
             Command::Route { mode } => act::route(config, &mode),
             Command::Pause { duration } => act::pause(config, duration.as_deref()),
             Command::Open => act::open(config),

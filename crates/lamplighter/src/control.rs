@@ -1,7 +1,12 @@
 //! What the control API, the tray and the command line are told: snapshots, and why a request would go where.
 
+mod sleep;
+
+pub use sleep::NotWoken;
+
 use crate::{
     clock, engines,
+    history::History,
     live::Requests,
     models::Models,
     places::Places,
@@ -9,6 +14,7 @@ use crate::{
     sessions::Sessions,
     settings::Settings,
     steering::Steering,
+    waker::Waker,
 };
 use futures::Stream;
 use lamplighter_core::{
@@ -17,7 +23,7 @@ use lamplighter_core::{
     node::{Presence, State},
     operation::Operation,
     route::{self, Ask},
-    snapshot::{Gateway, Level, ListedModel, Node, Problem, Sleep, Snapshot},
+    snapshot::{Gateway, Level, ListedModel, Node, Problem, Snapshot},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -58,6 +64,10 @@ pub struct Parts {
     pub steering: Arc<Steering>,
     /// Changes the configuration.
     pub settings: Arc<Settings>,
+    /// Keeps what outlives the process.
+    pub history: Arc<History>,
+    /// Wakes machines.
+    pub waker: Arc<Waker>,
     /// What the start had to say.
     pub notices: Vec<Problem>,
     /// Told when something has changed that eyes would see.
@@ -77,6 +87,8 @@ pub struct Control {
     steering: Arc<Steering>,
     settings: Arc<Settings>,
     models: Models,
+    history: Arc<History>,
+    waker: Arc<Waker>,
     http: reqwest::Client,
     /// What there is to say about the configuration and the listeners.
     notices: Mutex<Vec<Problem>>,
@@ -102,6 +114,8 @@ impl Control {
             settings: parts.settings,
             models: Models::new(parts.registry.clone(), http.clone()),
             registry: parts.registry,
+            history: parts.history,
+            waker: parts.waker,
             http,
             notices: Mutex::new(parts.notices),
             changed: parts.changed,
@@ -117,6 +131,12 @@ impl Control {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What outlives the process.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Orders about models on nodes.
@@ -164,7 +184,8 @@ impl Control {
     /// Publishes a snapshot after each change while somebody looks. Nobody looking costs nothing.
     pub async fn run(self: Arc<Self>) {
         loop {
-            let running = self.requests.count() > 0 && self.latest.receiver_count() > 0;
+            let running =
+                (self.requests.count() > 0 || self.waker.is_busy()) && self.latest.receiver_count() > 0;
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.changed.notified() => {}
@@ -304,7 +325,7 @@ impl Control {
                 probe_ms: node.probe_ms,
                 cloud: node.config.url.is_cloud(),
                 can_load: node.engine.is_some_and(|engine| engines::can_load(engine, &node.models)),
-                sleep: sleep(node),
+                sleep: sleep::show(node, &self.waker, house.elsewhere.contains(&node.id)),
             }
         };
         nodes.map(show).collect()
@@ -404,8 +425,4 @@ fn models(house: &House) -> Vec<ListedModel> {
         }
     };
     entries.map(show).collect()
-}
-
-fn sleep(node: &lamplighter_core::fleet::Node) -> Sleep {
-    Sleep { can_wake: node.config.wake.is_some(), can_sleep: node.config.sleep.is_some(), ..Sleep::default() }
 }

@@ -9,6 +9,7 @@ use crate::{
     live::Requests,
     registry::{House, Registry},
     store::{LastSeen, Store},
+    waker::{Courier, Known},
 };
 use lamplighter_core::{
     availability::{CELLS, Cell, SLOT_MS, Slot, Tape, slot_of},
@@ -34,6 +35,7 @@ pub struct History {
     store: Option<Store>,
     /// What is not written yet: node → slot → its time.
     pending: Mutex<BTreeMap<String, BTreeMap<u64, Slot>>>,
+    courier: Arc<Courier>,
 }
 
 /// What is followed of one node.
@@ -47,8 +49,8 @@ struct Followed {
 impl History {
     /// Keeps in `store`.
     #[must_use]
-    pub fn new(store: Option<Store>) -> Arc<Self> {
-        Arc::new(Self { store, pending: Mutex::default() })
+    pub fn new(store: Option<Store>, courier: Arc<Courier>) -> Arc<Self> {
+        Arc::new(Self { store, pending: Mutex::default(), courier })
     }
 
     /// Follows the nodes until `stop`, and then writes down what is left.
@@ -145,6 +147,7 @@ impl History {
         if let Some(parts) = pending.remove(&before) {
             pending.insert(node.name().to_owned(), parts);
         }
+        self.courier.renamed(&before, node.name());
         if let Some(store) = &self.store {
             store.renamed(&before, node.name());
         }
@@ -157,6 +160,7 @@ impl History {
         else {
             return;
         };
+        let known: Known = self.courier.known(node.name());
         let seen = LastSeen {
             name: node.name().to_owned(),
             url: node.config.url.to_string(),
@@ -164,9 +168,9 @@ impl History {
             version: node.version.clone(),
             dialects: node.dialects,
             models: node.models.to_vec(),
-            macs: vec![],
-            address: None,
-            networks: vec![],
+            macs: known.macs.iter().map(ToString::to_string).collect(),
+            address: known.ip.map(|ip| ip.to_string()),
+            networks: known.networks.iter().map(ToString::to_string).collect(),
             vram_bytes: node.vram_bytes,
             seen_ms: now_ms,
         };

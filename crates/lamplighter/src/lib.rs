@@ -16,6 +16,7 @@ pub mod dialects;
 pub mod discovery;
 pub mod engines;
 pub mod history;
+pub mod hooks;
 pub mod interfaces;
 pub mod live;
 pub mod meter;
@@ -33,6 +34,7 @@ pub mod settings;
 pub mod steering;
 pub mod store;
 pub mod upstream;
+pub mod waker;
 
 use config::{Broken, Loaded, Origin};
 use control::{CONFIG, Control, Parts};
@@ -59,6 +61,7 @@ use std::{
 use steering::Steering;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use waker::{Courier, Waker};
 
 /// How to start.
 #[derive(Debug, Clone, Default)]
@@ -135,12 +138,13 @@ impl Lamplighter {
         let path_text = config_path.display().to_string();
         let kept_in = state.join(format!("house-{}.db", config::fingerprint(&config_path)));
         let keeping = Keeping::open(&kept_in).await;
+        let (memory, known) = keeping.memory().await;
         notices.extend(keeping.said().map(|said| notice("history", Level::Notice, said)));
         let registry = Registry::start(
             nodes.collect(),
             loaded.config.aliases.clone(),
             path_text.clone(),
-            keeping.memory().await,
+            memory,
             changed.clone(),
             &tasks,
             &stop,
@@ -173,6 +177,19 @@ impl Lamplighter {
             let own_ports = bound.addresses.iter().map(SocketAddr::port).collect();
             tasks.spawn(discovery::run(settings.clone(), own_ports, stop.clone()));
         }
+        let courier = Arc::new(Courier::new(engines::http_client(), base_dir.clone(), known));
+        tasks.spawn(waker::learning::run(registry.clone(), courier.clone(), stop.clone()));
+        let history = History::new(keeping.store(), courier.clone());
+        tasks.spawn(history.clone().run(registry.clone(), requests.clone(), stop.clone()));
+        let waker = Waker::start(waker::Parts {
+            registry: registry.clone(),
+            courier,
+            store: keeping.store(),
+            changed: changed.clone(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        })
+        .await;
         let control = Arc::new(Control::new(Parts {
             gateway,
             token: info.token.clone(),
@@ -181,14 +198,14 @@ impl Lamplighter {
             requests: requests.clone(),
             steering: steering.clone(),
             settings: settings.clone(),
+            history,
+            waker,
             notices,
             changed,
             stop: stop.clone(),
         }));
         tasks.spawn(control.clone().run());
         tasks.spawn(reload::run(settings, control.clone(), stop.clone()));
-        let history = History::new(keeping.store());
-        tasks.spawn(history.clone().run(registry.clone(), requests.clone(), stop.clone()));
         let proxy = Arc::new(Proxy { registry, places, requests: requests.clone(), steering });
         let guard = Guard::new(
             &bound.addresses,

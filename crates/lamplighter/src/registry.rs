@@ -2,6 +2,7 @@
 
 mod entry;
 mod keeper;
+mod overlay;
 mod ping;
 mod remembered;
 mod watcher;
@@ -13,10 +14,11 @@ use lamplighter_core::{
     config::NodeConfig,
     fleet::{Fleet, NodeId},
     health::Report,
+    node::Stage,
     operation::Dialects,
 };
 pub use remembered::{Memory, Remembered};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -29,6 +31,8 @@ pub struct House {
     pub upstreams: Vec<Option<Arc<Upstream>>>,
     /// No node is configured: these were found on this computer.
     pub found_only: bool,
+    /// Nodes that belong to other networks than the one we are on.
+    pub elsewhere: HashSet<NodeId>,
 }
 
 /// One node to watch: what its owner wrote, and its key if it could be read.
@@ -65,6 +69,10 @@ enum Order {
     LookAtAll,
     /// Somebody has changed what is loaded there.
     LookAt { node: NodeId },
+    /// A wake has come so far, or is over.
+    Waking { node: NodeId, stage: Option<Stage> },
+    /// These belong to other networks than the one we are on.
+    Elsewhere { nodes: HashSet<NodeId> },
     /// The configuration has changed.
     Reconfigure { nodes: Vec<Watched>, aliases: Vec<Alias>, found_only: bool, done: oneshot::Sender<()> },
 }
@@ -135,6 +143,16 @@ impl Registry {
     /// Looks at every node at once: somebody has opened a menu or a window.
     pub fn look_at_all(&self) {
         self.tell(Order::LookAtAll);
+    }
+
+    /// A wake has come so far, or is over: until it answers, the node is shown `waking`, and looked at more often.
+    pub fn waking(&self, node: NodeId, stage: Option<Stage>) {
+        self.tell(Order::Waking { node, stage });
+    }
+
+    /// These belong to other networks than the one we are on: they are shown `away`, and not looked at.
+    pub fn elsewhere(&self, nodes: HashSet<NodeId>) {
+        self.tell(Order::Elsewhere { nodes });
     }
 
     /// Looks at one node at once, its model list too.

@@ -83,6 +83,12 @@ impl Settings {
         &self.path
     }
 
+    /// Where keys in files are looked for.
+    #[must_use]
+    pub fn base_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
     /// The configuration in force, and the file's text as it is now (empty when there is none).
     ///
     /// # Errors
@@ -242,7 +248,7 @@ impl Settings {
     async fn apply(&self, now: &Now) {
         let found_only = now.config.nodes.is_empty();
         let nodes = if found_only { &now.found } else { &now.config.nodes };
-        let base_dir = self.path.parent().unwrap_or(Path::new("."));
+        let base_dir = self.base_dir();
         let watched = without_doubles(nodes).into_iter().map(|node| watched(node, base_dir)).collect();
         self.registry.reconfigure(watched, now.config.aliases.clone(), found_only).await;
     }

@@ -47,8 +47,11 @@ pub const MODULES: &[Row] = &[
     row("registry", &["clock", "engines", "upstream"]),
     // From the configuration to what the registry watches, with keys looked up.
     row("settings", &["config", "registry", "secrets"]),
+    // Calls that the file's owner has written down.
+    row("hooks", &["secrets"]),
+    row("waker", &["clock", "hooks", "neighbours", "packet", "registry", "store"]),
     // What outlives the process: it follows the nodes and writes down.
-    row("history", &["clock", "live", "registry", "store"]),
+    row("history", &["clock", "live", "registry", "store", "waker"]),
     row("discovery", &["engines", "settings"]),
     // Loads and unloads, by the way that a node's `upstream` knows.
     row("models", &["engines", "registry", "upstream"]),
@@ -66,7 +69,10 @@ pub const MODULES: &[Row] = &[
     // For eyes: it reads all state, and writes none. It hands orders to those who carry them out.
     row(
         "control",
-        &["clock", "engines", "live", "models", "places", "registry", "sessions", "settings", "steering"],
+        &[
+            "clock", "engines", "history", "hooks", "live", "models", "places", "registry", "sessions",
+            "settings", "steering", "waker",
+        ],
     ),
     // From the file to the settings, and what there is to say of it to the eyes.
     row("reload", &["config", "control", "settings"]),
@@ -77,10 +83,12 @@ pub const MODULES: &[Row] = &[
         &[
             "answer",
             "aside",
+            "clock",
             "config",
             "control",
             "dialects",
             "discovery",
+            "history",
             "models",
             "proxy",
             "secrets",

@@ -92,7 +92,7 @@ fn start_browser(address: &str) -> bool {
 }
 
 /// Sends an order. The answer's body, null when it has none.
-fn order(request: RequestBuilder, running: &Running) -> Result<Value, String> {
+pub(super) fn order(request: RequestBuilder, running: &Running) -> Result<Value, String> {
     block_on(async {
         let answer = request.timeout(PATIENCE).send().await.map_err(|error| running.silent(&error))?;
         let good = answer.status().is_success();

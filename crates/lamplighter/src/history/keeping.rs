@@ -3,8 +3,9 @@
 use crate::{
     registry::{Memory, Remembered},
     store::{LastSeen, Opened, Store},
+    waker::Known,
 };
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The database while the gateway runs. Its writer ends last: the others have something to write until their own end.
@@ -48,8 +49,8 @@ impl Keeping {
     }
 
     /// What an earlier run saw of the nodes.
-    pub async fn memory(&self) -> Memory {
-        let Some(store) = &self.store else { return Memory::new() };
+    pub async fn memory(&self) -> (Memory, BTreeMap<String, Known>) {
+        let Some(store) = &self.store else { return <_>::default() };
         if let Err(error) = store.end_interrupted_wakes().await {
             tracing::warn!("past wakes cannot be read: {error}");
         }
@@ -57,11 +58,15 @@ impl Keeping {
             tracing::warn!("what was last seen of the nodes cannot be read: {error}");
             Vec::new()
         });
-        let remembered = |seen: LastSeen| {
+        let macs = |texts: &[String]| texts.iter().filter_map(|text| text.parse().ok()).collect();
+        let (mut memory, mut known) = (Memory::new(), BTreeMap::new());
+        for seen in seen {
             let LastSeen { name, url, engine, version, dialects, models, vram_bytes, .. } = seen;
-            (name, Remembered { url, engine, version, dialects, models, vram_bytes })
-        };
-        seen.into_iter().map(remembered).collect()
+            let ip = seen.address.as_deref().and_then(|text| text.parse().ok());
+            known.insert(name.clone(), Known { macs: macs(&seen.macs), ip, networks: macs(&seen.networks) });
+            memory.insert(name, Remembered { url, engine, version, dialects, models, vram_bytes });
+        }
+        (memory, known)
     }
 
     /// Writes down what waits, and closes.

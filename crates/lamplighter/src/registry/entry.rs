@@ -87,6 +87,12 @@ impl Entry {
         mine.name == new.name && mine.url == new.url && mine.engine == new.engine && self.key == watched.key
     }
 
+    pub(super) fn forget_connections(&self) {
+        if let Some(upstream) = &self.upstream {
+            upstream.purge();
+        }
+    }
+
     pub(super) fn want_look(&self, wanted: Wanted) {
         if let Some(upstream) = &self.upstream {
             upstream.pulse.want_look(wanted);
@@ -178,7 +184,7 @@ impl Entry {
             since_ms: self.health.since_ms,
             why: self.health.why.clone(),
             suspect: self.health.suspect,
-            reachable: self.health.state.takes_requests(),
+            reachable: self.health.answers_somehow(),
             told: self.told,
             models: self.models.clone(),
             vram_bytes: self.config.vram_bytes.or(vram_seen),

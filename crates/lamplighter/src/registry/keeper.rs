@@ -1,6 +1,6 @@
 //! The registry's task: takes in what watchers and requests report, and publishes the house.
 
-use super::{House, Memory, Order, Watched, entry::Entry, ping, watcher};
+use super::{House, Memory, Order, Watched, entry::Entry, overlay::Overlay, ping, watcher};
 use crate::{
     clock, engines,
     upstream::{Upstream, Wanted},
@@ -24,6 +24,7 @@ pub(super) struct Keeper {
     config_path: String,
     memory: Memory,
     seq: u64,
+    overlay: Overlay,
     changed: Arc<Notify>,
     http: reqwest::Client,
     orders: mpsc::Sender<Order>,
@@ -48,6 +49,7 @@ impl Keeper {
             config_path,
             memory,
             seq: 0,
+            overlay: Overlay::default(),
             changed,
             http: engines::http_client(),
             orders,
@@ -139,13 +141,26 @@ impl Keeper {
     fn take(&mut self, order: Order, waiting: &mut Vec<oneshot::Sender<()>>) -> bool {
         match order {
             Order::Looked { node, look, facts, next_ms } => {
+                let is_waking = self.overlay.is_waking(node);
                 let Some(entry) = self.entry(node) else { return false };
+                if is_waking && look.report == Report::Answered {
+                    entry.health.expect();
+                }
                 let changed = entry.looked(*look, facts);
                 // The watcher may be gone: then nobody waits for the answer.
-                let _ = next_ms.send(entry.health.next_probe_ms(clock::random()));
+                let next = entry.health.next_probe_ms(clock::random());
+                let _ = next_ms.send(self.overlay.pace(node, next));
                 changed
             }
-            Order::Pinged { node, report } => self.entry(node).is_some_and(|entry| entry.fold(report)),
+            Order::Pinged { node, report } => {
+                let is_waking = self.overlay.is_waking(node);
+                self.entry(node).is_some_and(|entry| {
+                    if is_waking && report == Report::Answered {
+                        entry.health.expect();
+                    }
+                    entry.fold(report)
+                })
+            }
             Order::Suspect { node } => self.entry(node).is_some_and(|entry| {
                 if let Some(upstream) = &entry.upstream {
                     upstream.purge();
@@ -178,6 +193,27 @@ impl Keeper {
                     .for_each(|entry| entry.want_look(Wanted::Full));
                 false
             }
+            Order::Waking { node, stage } => {
+                // It is looked at on fresh connections: those of before its sleep only look open.
+                if stage.is_some() && !self.overlay.is_waking(node) {
+                    self.nodes.iter().filter(|entry| entry.id == node).for_each(Entry::forget_connections);
+                }
+                self.overlay.waking(node, stage)
+            }
+            Order::Elsewhere { nodes } => {
+                let back: Vec<NodeId> = self
+                    .nodes
+                    .iter()
+                    .map(|entry| entry.id)
+                    .filter(|id| self.overlay.is_elsewhere(*id) && !nodes.contains(id))
+                    .collect();
+                let news = self.overlay.elsewhere(nodes);
+                self.nodes
+                    .iter()
+                    .filter(|entry| back.contains(&entry.id))
+                    .for_each(|entry| entry.want_look(Wanted::Full));
+                news
+            }
             Order::Reconfigure { nodes, aliases, found_only, done } => {
                 self.reconfigure(nodes, aliases);
                 self.found_only = found_only;
@@ -192,11 +228,12 @@ impl Keeper {
     }
 
     pub(super) fn house(&self) -> House {
-        let nodes: Vec<Node> = self.nodes.iter().map(Entry::show).collect();
+        let mut nodes: Vec<Node> = self.nodes.iter().map(Entry::show).collect();
+        nodes.iter_mut().for_each(|node| self.overlay.show(node));
         let catalogue = Catalogue::merge(&nodes);
         let config_path = Some(self.config_path.clone());
         let fleet = Fleet { seq: self.seq, nodes, catalogue, aliases: self.aliases.clone(), config_path };
         let upstreams = self.nodes.iter().map(|entry| entry.upstream.clone()).collect();
-        House { fleet, upstreams, found_only: self.found_only }
+        House { fleet, upstreams, found_only: self.found_only, elsewhere: self.overlay.all_elsewhere() }
     }
 }

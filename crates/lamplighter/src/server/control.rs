@@ -2,6 +2,7 @@
 
 mod act;
 mod say;
+mod wake;
 
 use super::{House, call, openai::json};
 use crate::control::Control;
@@ -40,6 +41,11 @@ pub fn routes(control: Arc<Control>) -> Router<House> {
         .route("/nodes/{name}", patch(act::change_node).delete(act::remove_node))
         .route("/nodes/{name}/load", post(act::load))
         .route("/nodes/{name}/unload", post(act::unload))
+        .route("/nodes/{name}/wake", post(wake::wake).delete(wake::cancel))
+        .route("/nodes/{name}/sleep", post(wake::sleep))
+        .route("/nodes/{name}/home", post(wake::home))
+        .route("/nodes/{name}/wakes", get(wake::wakes))
+        .route("/availability", get(wake::availability))
         .route("/config", get(act::config).put(act::put_config))
         .route("/once", post(act::once))
         .route_layer(middleware::from_fn_with_state(control, with_token))

@@ -1,6 +1,6 @@
 //! How the control API says no: `{code, message, hint}`.
 
-use crate::{answer, config::Located, models::NotDone, settings::Refused};
+use crate::{answer, config::Located, control::NotWoken, models::NotDone, settings::Refused};
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -95,6 +95,36 @@ impl From<NotDone> for No {
                 Self::missing("no_such_model", format!("{node} has no model {model:?}."))
             }
             NotDone::Failed(why) => Self::conflict("not_done", why),
+        }
+    }
+}
+
+impl From<NotWoken> for No {
+    fn from(not_woken: NotWoken) -> Self {
+        match not_woken {
+            NotWoken::NoNode(name) => {
+                Self::missing("no_such_node", format!("There is no node called {name:?}."))
+            }
+            NotWoken::NotWakeable(name) => {
+                Self::conflict("not_wakeable", format!("Nothing is written about how to wake {name}.")).hint(
+                    "Add [node.wake] below its [[node]] in the configuration file; `mac = \"auto\"` is enough on one network.",
+                )
+            }
+            NotWoken::NoSleep(name) => {
+                Self::conflict("no_sleep", format!("Nothing is written about how to put {name} to sleep.")).hint(
+                    "Add [node.sleep] in the configuration file: an ssh target with a command, or a hook's url.",
+                )
+            }
+            NotWoken::Elsewhere(name) => {
+                let what = format!("{name} belongs to another network than the one this computer is on.");
+                Self::conflict("elsewhere", what).hint("If it is here too, say so on its card: \"This is home too\".")
+            }
+            NotWoken::Busy(name, requests) => {
+                let what = if requests == 1 { "a request runs".into() } else { format!("{requests} requests run") };
+                Self::conflict("node_busy", format!("{name} is at work: {what} or waits there."))
+                    .hint("Try again when it is done, or cancel it.")
+            }
+            NotWoken::Failed(why) => Self::conflict("not_done", format!("{why}.")),
         }
     }
 }

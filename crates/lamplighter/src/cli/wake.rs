@@ -1,0 +1,100 @@
+//! `lamplighter wake NODE [--wait] [--load MODEL]` and `lamplighter sleep NODE`.
+
+use super::{
+    act::order,
+    ask::{Running, block_on},
+    print,
+};
+use crate::control_file::Whose;
+use lamplighter_core::{
+    node::{Stage, State},
+    snapshot::{Node, Snapshot},
+};
+use reqwest::Method;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+/// How often the wake is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+/// A wake takes 15 minutes at most; beyond that somebody else keeps it going.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// `wake NODE [--wait] [--load MODEL]`; to load a model is to wait.
+pub fn wake(whose: &Whose, node: &str, wait: bool, model: Option<&str>) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
+    let answer = order(running.send(Method::POST, &format!("nodes/{node}/wake")), &running)?;
+    if answer["waking"] == false {
+        print(&format!("{node} is awake\n"))?;
+    } else if wait || model.is_some() {
+        let began = Instant::now();
+        if let Err(why) = until_awake(&running, node) {
+            print(&format!("{node} {}\n", why.lines().next().unwrap_or_default()))?;
+            return Err(why);
+        }
+        print(&format!("{node} is awake after {} s\n", began.elapsed().as_secs()))?;
+    } else {
+        print(&format!("Waking {node}; `lamplighter status --watch` shows how far it is.\n"))?;
+    }
+    match model {
+        Some(model) => super::act::load(whose, node, model),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// `sleep NODE`
+pub fn sleep(whose: &Whose, node: &str) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
+    order(running.send(Method::POST, &format!("nodes/{node}/sleep")), &running)?;
+    print(&format!("{node} was told to sleep.\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for the end of the wake, and says each stage once.
+fn until_awake(running: &Running, name: &str) -> Result<(), String> {
+    let began = Instant::now();
+    let mut said = None;
+    while began.elapsed() < LIMIT {
+        let snapshot: Snapshot = block_on(async {
+            let answer =
+                running.send(Method::GET, "snapshot").send().await.map_err(|error| running.silent(&error))?;
+            answer.json().await.map_err(|error| running.silent(&error))
+        })?;
+        let node = snapshot.nodes.iter().find(|node| node.name == name);
+        let node = node.ok_or_else(|| format!("{name} is not configured any more"))?;
+        if node.state.takes_requests() {
+            return Ok(());
+        }
+        match (&node.sleep.waking, &node.sleep.failure) {
+            (Some(waking), _) => {
+                if said.replace(waking.stage) != Some(waking.stage) {
+                    print(&format!("  {}\n", progress(node, waking.stage)))?;
+                }
+            }
+            (None, Some(failure)) => {
+                let checks =
+                    failure.checklist.iter().map(|check| format!("\n  - {}: {}", check.what, check.how));
+                return Err(format!("{}{}", failure.words, checks.collect::<String>()));
+            }
+            (None, None) => return Err("is not being woken any more: somebody ended it".into()),
+        }
+        std::thread::sleep(LOOK);
+    }
+    Err("is still not awake".into())
+}
+
+fn progress(node: &Node, stage: Stage) -> String {
+    let word = match stage {
+        Stage::Packet => "calling",
+        Stage::Reachable => "on the network, its engine not yet",
+        Stage::Api => "its engine answers",
+        Stage::Loading => "loading its model",
+    };
+    match (node.sleep.usual_ms, stage, node.state) {
+        (Some(usual_ms), Stage::Packet, State::Waking(_)) => {
+            format!("{word} (it usually takes {} s)", usual_ms.div_ceil(1000))
+        }
+        _ => word.to_owned(),
+    }
+}

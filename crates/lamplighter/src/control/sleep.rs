@@ -1,0 +1,129 @@
+//! What people see of a node's sleep, and what they can do about it.
+
+use super::Control;
+use crate::{hooks, waker::Waker};
+use lamplighter_core::{
+    config::SleepConfig,
+    fleet::Node,
+    snapshot::{Check, Sleep, WakeFailure, Waking},
+    wake::{Advice, Who},
+};
+
+/// Why an order about a node's sleep was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotWoken {
+    /// There is no node of that name.
+    NoNode(String),
+    /// It has no `[node.wake]`.
+    NotWakeable(String),
+    /// It has no `[node.sleep]`.
+    NoSleep(String),
+    /// It is on another network.
+    Elsewhere(String),
+    /// Requests run there.
+    Busy(String, u32),
+    /// It did not work, in words.
+    Failed(String),
+}
+
+impl Control {
+    /// A person wants the node awake. False when it is up already.
+    ///
+    /// # Errors
+    /// [`NotWoken`].
+    pub fn wake(&self, name: &str) -> Result<bool, NotWoken> {
+        let house = self.registry.house();
+        let node = house.fleet.node(name).ok_or_else(|| NotWoken::NoNode(name.into()))?;
+        if node.state.takes_requests() {
+            return Ok(false);
+        }
+        if house.elsewhere.contains(&node.id) {
+            return Err(NotWoken::Elsewhere(name.into()));
+        }
+        // A person is never too soon.
+        let asked = self.waker.ask(node, Who::Person, None, None);
+        asked.map(|_| true).ok_or_else(|| NotWoken::NotWakeable(name.into()))
+    }
+
+    /// A person ends the wake under way. False when there is none.
+    ///
+    /// # Errors
+    /// [`NotWoken::NoNode`].
+    pub fn cancel_wake(&self, name: &str) -> Result<bool, NotWoken> {
+        let house = self.registry.house();
+        let node = house.fleet.node(name).ok_or_else(|| NotWoken::NoNode(name.into()))?;
+        Ok(self.waker.cancel(node.id))
+    }
+
+    /// Puts the node to sleep, by the hook that its owner has written. Never while anything of ours runs or waits there.
+    ///
+    /// # Errors
+    /// [`NotWoken`].
+    pub async fn put_to_sleep(&self, name: &str) -> Result<(), NotWoken> {
+        let (id, config) = {
+            let house = self.registry.house();
+            let node = house.fleet.node(name).ok_or_else(|| NotWoken::NoNode(name.into()))?;
+            let config = node.config.sleep.clone().ok_or_else(|| NotWoken::NoSleep(name.into()))?;
+            (node.id, config)
+        };
+        let (running, waiting) = self.places.load_of(id);
+        let busy = running.saturating_add(u32::try_from(waiting).unwrap_or(u32::MAX));
+        if busy > 0 {
+            return Err(NotWoken::Busy(name.into(), busy));
+        }
+        let done = match &config {
+            SleepConfig::Ssh { target, command } => hooks::ssh(target, command).await,
+            SleepConfig::Hook(hook) => hooks::call(&self.http, hook, None, self.settings.base_dir()).await,
+        };
+        self.registry.look_at(id);
+        done.map_err(NotWoken::Failed)
+    }
+
+    /// A person says that the network we are on is a home of this node too.
+    ///
+    /// # Errors
+    /// [`NotWoken::NoNode`], or when there is no telling which network it is.
+    pub fn is_home(&self, name: &str) -> Result<(), NotWoken> {
+        if self.registry.house().fleet.node(name).is_none() {
+            return Err(NotWoken::NoNode(name.into()));
+        }
+        if !self.waker.courier().is_home(name) {
+            let why = "this network's gateway is not known just now: is this computer connected?";
+            return Err(NotWoken::Failed(why.into()));
+        }
+        Ok(())
+    }
+}
+
+/// What people see of a node's sleep.
+pub(super) fn show(node: &Node, waker: &Waker, elsewhere: bool) -> Sleep {
+    let seen = waker.seen(node.id);
+    let waking = seen.as_ref().and_then(|seen| {
+        let progress = seen.progress?;
+        Some(Waking {
+            stage: progress.stage,
+            started_ms: seen.started_ms?,
+            timeout_ms: progress.timeout_ms,
+            rounds: progress.rounds,
+            waiters: progress.waiters,
+            by_person: progress.by_person,
+            asked_by: seen.asked_by.clone(),
+        })
+    });
+    let failure = seen.as_ref().and_then(|seen| seen.failure.as_ref());
+    let check = |advice: &Advice| Check { what: advice.check.into(), how: advice.how.into() };
+    Sleep {
+        can_wake: node.config.wake.is_some(),
+        can_sleep: node.config.sleep.is_some(),
+        waking,
+        // A machine that is up again needs no advice.
+        failure: failure.filter(|_| !node.state.takes_requests()).map(|failure| WakeFailure {
+            code: failure.code().into(),
+            words: failure.words(),
+            checklist: failure.checklist().iter().map(check).collect(),
+        }),
+        usual_ms: seen.as_ref().and_then(|seen| seen.eta_ms),
+        elsewhere,
+        gpu_lost: false,
+    }
+}

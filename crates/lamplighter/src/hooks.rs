@@ -1,0 +1,94 @@
+//! Calls that the owner of the configuration has written down: by HTTP, or a command over SSH. Nobody else can write one.
+
+use crate::secrets;
+use lamplighter_core::config::{HeaderValue, Hook, Method};
+use std::{path::Path, process::Stdio, time::Duration};
+
+/// A call that has no answer after this long has failed.
+const LIMIT: Duration = Duration::from_secs(20);
+/// As much of a failed command's words as a person reads.
+const WORDS: usize = 300;
+
+/// Makes the call. `{mac}` in its address stands for `mac`.
+///
+/// # Errors
+/// In words for a person; no key and no header's value is in them.
+pub async fn call(
+    http: &reqwest::Client,
+    hook: &Hook,
+    mac: Option<&str>,
+    base_dir: &Path,
+) -> Result<(), String> {
+    let method = match hook.method {
+        Method::Get => reqwest::Method::GET,
+        Method::Post => reqwest::Method::POST,
+        Method::Put => reqwest::Method::PUT,
+    };
+    let url = hook.url.replace("{mac}", mac.unwrap_or_default());
+    let mut request = http.request(method, url).timeout(LIMIT);
+    for (name, value) in &hook.headers {
+        let value = match value {
+            HeaderValue::Plain(value) => value.clone(),
+            HeaderValue::Kept(secret) => secrets::resolve(secret, base_dir)
+                .map(|key| key.expose().to_owned())
+                .map_err(|why| format!("the header {name} cannot be read: {why}"))?,
+        };
+        request = request.header(name, value);
+    }
+    match request.send().await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(format!("the hook answered {}", answer.status())),
+        Err(error) if error.is_timeout() => {
+            Err(format!("the hook did not answer within {} s", LIMIT.as_secs()))
+        }
+        Err(error) => Err(format!("the hook cannot be called: {}", error.without_url())),
+    }
+}
+
+/// Runs a command over SSH, without ever asking anything: keys and known hosts are as the user's own SSH knows them.
+///
+/// # Errors
+/// In words for a person, with what the command said last. A connection that ends while the command runs is none: a machine that
+/// goes to sleep hangs up.
+pub async fn ssh(target: &str, command: &str) -> Result<(), String> {
+    let mut ssh = tokio::process::Command::new("ssh");
+    ssh.args([
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "ConnectTimeout=5",
+        "-o",
+        "ServerAliveInterval=2",
+        "-o",
+        "ServerAliveCountMax=3",
+    ])
+    .args(["--", target, command])
+    .stdin(Stdio::null())
+    .stdout(Stdio::null())
+    .stderr(Stdio::piped())
+    .kill_on_drop(true);
+    let ran = match tokio::time::timeout(LIMIT, ssh.output()).await {
+        Err(_) => return Err(format!("ssh {target} did not end within {} s", LIMIT.as_secs())),
+        Ok(Err(error)) => return Err(format!("ssh cannot be started: {error}")),
+        Ok(Ok(ran)) => ran,
+    };
+    let said = String::from_utf8_lossy(&ran.stderr);
+    // 255 is ssh's own: could not connect, or the connection ended (OpenSSH ssh(1), "EXIT STATUS").
+    let hung_up = ran.status.code() == Some(255)
+        && ["closed by remote", "Timeout, server", "Connection reset", "Broken pipe"]
+            .iter()
+            .any(|words| said.contains(words));
+    if ran.status.success() || hung_up {
+        return Ok(());
+    }
+    let last: String = said
+        .trim()
+        .lines()
+        .last()
+        .unwrap_or("it said nothing")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(WORDS)
+        .collect();
+    Err(format!("ssh {target} failed: {last}"))
+}

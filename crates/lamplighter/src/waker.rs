@@ -1,0 +1,364 @@
+//! Runs `core::wake`: one wake per node, joined by all who want it awake.
+//!
+//! The state machine decides, this carries out: packets go by the courier, looks by the registry, history to the store. Every
+//! call is instant; a tracked task per wake keeps its time.
+
+mod courier;
+pub mod learning;
+mod record;
+
+pub use courier::{Call, Courier, Known};
+
+use crate::{
+    clock,
+    registry::{House, Registry},
+    store::Store,
+};
+use lamplighter_core::{
+    config::WakeConfig,
+    fleet::{Node, NodeId},
+    node::State,
+    wake::{Asked, Condition, Effect, Event, Failure, Lobby, Outcome, Progress, Sight, TooSoon, Wake, Who},
+};
+use record::Record;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Past wakes that the estimate is taken from.
+const PAST: u32 = 20;
+
+/// What a waker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Knows the nodes and looks at them.
+    pub registry: Registry,
+    /// Sends the packets.
+    pub courier: Arc<Courier>,
+    /// Keeps past wakes.
+    pub store: Option<Store>,
+    /// Told when something has changed that eyes would see.
+    pub changed: Arc<Notify>,
+    /// Tracks what is spawned.
+    pub tasks: TaskTracker,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// Wakes machines.
+#[derive(Debug)]
+pub struct Waker {
+    parts: Parts,
+    sleepers: Mutex<HashMap<NodeId, Sleeper>>,
+    lobby: Mutex<Lobby>,
+}
+
+/// One node that can be woken.
+#[derive(Debug)]
+struct Sleeper {
+    wake: Wake,
+    running: Option<Running>,
+}
+
+/// A wake under way.
+#[derive(Debug)]
+struct Running {
+    /// The model that it was begun for.
+    model: Option<String>,
+    record: Record,
+    ended: watch::Sender<Option<Arc<Outcome>>>,
+}
+
+/// What eyes see of a node's waking.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The wake under way.
+    pub progress: Option<Progress>,
+    /// Who began it: a program and its model; `None` when a person did.
+    pub asked_by: Option<String>,
+    /// When it began, milliseconds since 1970.
+    pub started_ms: Option<u64>,
+    /// How the last one failed, until one works.
+    pub failure: Option<Failure>,
+    /// How long it usually takes, milliseconds.
+    pub eta_ms: Option<u64>,
+}
+
+impl Waker {
+    /// Nothing is waking. How long earlier wakes took comes from the store.
+    pub async fn start(parts: Parts) -> Arc<Self> {
+        let waker = Self { parts, sleepers: Mutex::default(), lobby: Mutex::default() };
+        let house = waker.parts.registry.house();
+        for node in &house.fleet.nodes {
+            if let Some(config) = &node.config.wake {
+                let past = record::past(waker.parts.store.as_ref(), node.name(), PAST).await;
+                let sleeper = Sleeper { wake: Wake::new(config.timeout_ms, &past), running: None };
+                waker.lock().insert(node.id, sleeper);
+            }
+        }
+        Arc::new(waker)
+    }
+
+    /// Somebody wants the node awake: a wake begins, or the one under way is joined. `model` is what it is for; `asked_by` says
+    /// who asks, for people. `None` when the node cannot be woken.
+    ///
+    /// # Errors
+    /// When a request comes too soon after an earlier try.
+    pub fn ask(
+        self: &Arc<Self>,
+        node: &Node,
+        who: Who,
+        model: Option<&str>,
+        asked_by: Option<String>,
+    ) -> Option<Result<Waiting, TooSoon>> {
+        let config = node.config.wake.clone()?;
+        let (asked, effects, ended) = {
+            let mut sleepers = self.lock();
+            let sleeper = sleepers
+                .entry(node.id)
+                .or_insert_with(|| Sleeper { wake: Wake::new(config.timeout_ms, &[]), running: None });
+            sleeper.wake.set_timeout(config.timeout_ms);
+            let (asked, effects) = sleeper.wake.ask(who, clock::mono_ms());
+            if let Asked::TooSoon(too_soon) = asked {
+                return Some(Err(too_soon));
+            }
+            let running = sleeper.running.get_or_insert_with(|| Running {
+                model: model.map(str::to_owned),
+                record: Record::new(node.name(), who, asked_by),
+                ended: watch::Sender::new(None),
+            });
+            (asked, effects, running.ended.subscribe())
+        };
+        if asked == Asked::Begun || !effects.is_empty() {
+            tracing::info!(node = node.name(), "waking");
+            self.parts.tasks.spawn(self.clone().keep_time(node.id));
+        }
+        self.carry_out(node.id, effects);
+        Some(Ok(Waiting { waker: self.clone(), node: node.id, ended, counts: who == Who::Waiter }))
+    }
+
+    /// A person ends the wake under way. False when there is none.
+    pub fn cancel(self: &Arc<Self>, node: NodeId) -> bool {
+        let was_running = self.lock().get(&node).is_some_and(|sleeper| sleeper.running.is_some());
+        self.on(node, Event::Cancelled);
+        was_running
+    }
+
+    /// What a request meets at this node while it sleeps.
+    #[must_use]
+    pub fn condition(&self, node: NodeId, quiet: bool) -> Condition {
+        let sleepers = self.lock();
+        let unasked = if quiet { Condition::Quiet } else { Condition::Asleep };
+        sleepers.get(&node).map_or(unasked, |sleeper| sleeper.wake.condition(quiet, clock::mono_ms()))
+    }
+
+    /// Why no request may start a wake now.
+    #[must_use]
+    pub fn too_soon(&self, node: NodeId) -> Option<TooSoon> {
+        self.lock().get(&node)?.wake.too_soon(clock::mono_ms())
+    }
+
+    /// What eyes see of a node's waking.
+    #[must_use]
+    pub fn seen(&self, node: NodeId) -> Option<Seen> {
+        let sleepers = self.lock();
+        let sleeper = sleepers.get(&node)?;
+        let running = sleeper.running.as_ref();
+        Some(Seen {
+            progress: sleeper.wake.progress(clock::mono_ms()),
+            asked_by: running.and_then(|running| running.record.asked_by().map(str::to_owned)),
+            started_ms: running.map(|running| running.record.started_ms()),
+            failure: sleeper.wake.last_failure().cloned(),
+            eta_ms: sleeper.wake.eta_ms(),
+        })
+    }
+
+    /// Who sends the packets, and knows what is needed for that.
+    #[must_use]
+    pub fn courier(&self) -> &Arc<Courier> {
+        &self.parts.courier
+    }
+
+    /// Is anything waking?
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.lock().values().any(|sleeper| sleeper.running.is_some())
+    }
+
+    /// A seat for a request with a body of `bytes` while it waits for a machine to wake; `None` when the room is full.
+    #[must_use]
+    pub fn lobby(self: &Arc<Self>, bytes: u64) -> Option<LobbySeat> {
+        let taken = self.lobby.lock().unwrap_or_else(PoisonError::into_inner).enter(bytes);
+        taken.then(|| LobbySeat { waker: self.clone(), bytes })
+    }
+
+    /// Keeps the time of one wake, and tells it what is seen of its node.
+    async fn keep_time(self: Arc<Self>, node: NodeId) {
+        let mut changes = self.parts.registry.subscribe();
+        loop {
+            let house = changes.borrow_and_update().clone();
+            let sight = {
+                let sleepers = self.lock();
+                let Some(running) = sleepers.get(&node).and_then(|sleeper| sleeper.running.as_ref()) else {
+                    return;
+                };
+                sight(&house, node, running.model.as_deref())
+            };
+            match sight {
+                Ok(Some(sight)) => self.on(node, Event::Seen(sight)),
+                Ok(None) => {}
+                // The node has left the configuration.
+                Err(()) => self.on(node, Event::Cancelled),
+            }
+            let Some(next_ms) = self.lock().get(&node).and_then(|sleeper| sleeper.wake.next_ms()) else {
+                return;
+            };
+            let at = Instant::now() + Duration::from_millis(next_ms.saturating_sub(clock::mono_ms()));
+            tokio::select! {
+                () = self.parts.stop.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(at) => self.on(node, Event::Tick),
+            }
+        }
+    }
+
+    fn on(self: &Arc<Self>, node: NodeId, event: Event) {
+        let effects = {
+            let mut sleepers = self.lock();
+            let Some(sleeper) = sleepers.get_mut(&node) else { return };
+            sleeper.wake.on(event, clock::mono_ms())
+        };
+        self.carry_out(node, effects);
+    }
+
+    fn carry_out(self: &Arc<Self>, node: NodeId, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send { round } => self.call(node, round),
+                Effect::Look => self.parts.registry.look_at(node),
+                Effect::Stage(stage) => {
+                    self.parts.registry.waking(node, Some(stage));
+                    self.note(node, |record| record.stage(stage));
+                }
+                Effect::Ended(outcome) => self.ended(node, outcome),
+            }
+            self.parts.changed.notify_one();
+        }
+    }
+
+    /// Sends one round of packets.
+    fn call(self: &Arc<Self>, node: NodeId, round: u32) {
+        self.note(node, |record| record.round(round));
+        let house = self.parts.registry.house();
+        let Some(there) = house.fleet.by_id(node) else { return };
+        let Some(config) = there.config.wake.clone() else { return };
+        let call = Call { node: there.name().to_owned(), url: there.config.url.clone(), config };
+        let (waker, courier) = (self.clone(), self.parts.courier.clone());
+        self.parts.tasks.spawn(async move {
+            let event = match courier.send(&call).await {
+                Ok(places) => Event::Sent(places),
+                Err(why) => Event::NotSent(why),
+            };
+            tracing::debug!(node = call.node, round, ?event, "wake packets");
+            waker.on(node, event);
+        });
+    }
+
+    fn ended(self: &Arc<Self>, node: NodeId, outcome: Outcome) {
+        self.parts.registry.waking(node, None);
+        let Some(mut running) = self.lock().get_mut(&node).and_then(|sleeper| sleeper.running.take()) else {
+            return;
+        };
+        running.record.ended(&outcome, self.parts.store.as_ref());
+        match &outcome {
+            Outcome::Ready { took_ms, .. } => tracing::info!(node = running.record.node(), took_ms, "awake"),
+            other => tracing::info!(node = running.record.node(), ?other, "not woken"),
+        }
+        running.ended.send_replace(Some(Arc::new(outcome)));
+    }
+
+    fn note(&self, node: NodeId, note: impl FnOnce(&mut Record)) {
+        let mut sleepers = self.lock();
+        if let Some(running) = sleepers.get_mut(&node).and_then(|sleeper| sleeper.running.as_mut()) {
+            note(&mut running.record);
+            running.record.keep(self.parts.store.as_ref());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Sleeper>> {
+        // A panic while holding the lock must not stop waking: every change is complete or absent.
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is to be seen of a node now. `Err` when it is there no more.
+fn sight(house: &House, node: NodeId, model: Option<&str>) -> Result<Option<Sight>, ()> {
+    let node = house.fleet.by_id(node).ok_or(())?;
+    Ok(match node.state {
+        State::Up | State::Degraded => Some(match model {
+            Some(model) if !node.models.iter().any(|listed| listed.answers_to(model)) => {
+                Sight::Without(model.to_owned())
+            }
+            Some(_) | None => Sight::Ready,
+        }),
+        State::Waking(lamplighter_core::node::Stage::Loading) => Some(Sight::Loading),
+        _ if node.reachable => Some(Sight::Reachable),
+        _ => None,
+    })
+}
+
+/// Somebody who wants a node awake. Who waits leaves on drop; the last to leave ends the wake.
+#[derive(Debug)]
+pub struct Waiting {
+    waker: Arc<Waker>,
+    node: NodeId,
+    ended: watch::Receiver<Option<Arc<Outcome>>>,
+    counts: bool,
+}
+
+impl Waiting {
+    /// Waits for the end of the wake. Cancel-safe. `None` when the gateway ends.
+    pub async fn ended(&mut self) -> Option<Arc<Outcome>> {
+        let outcome = match self.ended.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        };
+        // From here on there is nothing to leave.
+        self.counts = false;
+        outcome
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.counts && self.ended.borrow().is_none() {
+            self.waker.on(self.node, Event::Left);
+        }
+    }
+}
+
+/// A place in the room of those who wait for machines to wake. Given back on drop.
+#[derive(Debug)]
+pub struct LobbySeat {
+    waker: Arc<Waker>,
+    bytes: u64,
+}
+
+impl Drop for LobbySeat {
+    fn drop(&mut self) {
+        self.waker.lobby.lock().unwrap_or_else(PoisonError::into_inner).leave(self.bytes);
+    }
+}
+
+/// How a node is woken, as its owner wrote it.
+#[must_use]
+pub fn can_wake(node: &Node) -> Option<&WakeConfig> {
+    node.config.wake.as_ref()
+}

@@ -1,0 +1,162 @@
+//! Sends one round of wake packets for a node, or has somebody else send them, and knows what is needed for that: the machine's
+//! hardware addresses and its last IP address, learned while it is up.
+
+mod relay;
+
+use crate::{neighbours, packet};
+use lamplighter_core::{
+    config::{Macs, WakeConfig},
+    mac::Mac,
+    node_url::NodeUrl,
+};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Networks and addresses remembered of one machine, at most.
+const REMEMBERED: usize = 8;
+/// A name that is not known after this long is not waited for.
+const RESOLVE: Duration = Duration::from_secs(2);
+
+/// What is known of a machine, apart from its engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Addresses of its cards, the one seen last first.
+    pub macs: Vec<Mac>,
+    /// Where it last answered.
+    pub ip: Option<IpAddr>,
+    /// The networks it was seen in: each the hardware address of that network's default gateway, the last one first.
+    pub networks: Vec<Mac>,
+}
+
+/// A round to send.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The node's name.
+    pub node: String,
+    /// Its address.
+    pub url: NodeUrl,
+    /// How it is woken.
+    pub config: WakeConfig,
+}
+
+/// Sends packets.
+#[derive(Debug)]
+pub struct Courier {
+    guard: packet::Guard,
+    http: reqwest::Client,
+    /// Where keys in files are looked for.
+    base_dir: PathBuf,
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+impl Courier {
+    /// With what an earlier run has learned.
+    #[must_use]
+    pub fn new(http: reqwest::Client, base_dir: PathBuf, known: BTreeMap<String, Known>) -> Self {
+        Self { guard: packet::Guard::from_env(), http, base_dir, known: Mutex::new(known) }
+    }
+
+    /// What is known of a node.
+    #[must_use]
+    pub fn known(&self, node: &str) -> Known {
+        self.lock().get(node).cloned().unwrap_or_default()
+    }
+
+    /// Learns what it can of a node that answers just now. True when that was news.
+    pub async fn learn(&self, node: &str, url: &NodeUrl) -> bool {
+        let Some(ip) = resolve(url).await else { return false };
+        let (mac, gateway) = (neighbours::learn(ip), neighbours::gateway());
+        let mut known = self.lock();
+        let known = known.entry(node.to_owned()).or_default();
+        let before = known.clone();
+        known.ip = Some(ip);
+        match mac {
+            Ok(mac) => put_first(&mut known.macs, mac),
+            Err(why) => tracing::debug!(node, why, "no address to wake it by was learned"),
+        }
+        // The first network is its home; another one only by a person's word: a stranger there may have its address.
+        if let Some(gateway) = gateway
+            && known.networks.is_empty()
+        {
+            known.networks.push(gateway);
+        }
+        *known != before
+    }
+
+    /// A person says that the network we are on is a home of this node too. False when there is no telling which network it is.
+    pub fn is_home(&self, node: &str) -> bool {
+        let Some(gateway) = neighbours::gateway() else { return false };
+        put_first(&mut self.lock().entry(node.to_owned()).or_default().networks, gateway);
+        true
+    }
+
+    /// A node goes by another name now.
+    pub fn renamed(&self, from: &str, to: &str) {
+        let mut known = self.lock();
+        if let Some(of_it) = known.remove(from) {
+            known.insert(to.to_owned(), of_it);
+        }
+    }
+
+    /// Sends one round. The answer is how many packets left, or why none did.
+    ///
+    /// # Errors
+    /// In words for a person: what each place answered.
+    pub async fn send(&self, call: &Call) -> Result<u32, String> {
+        let known = self.known(&call.node);
+        let (macs, written) = match &call.config.mac {
+            Macs::Written(macs) => (macs.clone(), true),
+            Macs::Auto => (known.macs.iter().take(2).copied().collect(), false),
+        };
+        if macs.is_empty() {
+            return Err("its MAC address is not known: it is learned while the machine is up, or write it as `mac` in [node.wake]".into());
+        }
+        if let Some(relay) = &call.config.relay {
+            return relay::send(&self.http, relay, &macs, &self.base_dir).await;
+        }
+        let literal = call.url.host().parse().ok();
+        let call = packet::Call {
+            // A card that is written may be another than the one that answers.
+            everywhere: written && !macs.iter().any(|mac| known.macs.contains(mac)),
+            macs,
+            secure_on: call.config.secure_on.clone(),
+            only: call.config.broadcast.clone(),
+            last_ip: known.ip.or(literal),
+        };
+        let round = packet::send(&call, &self.guard);
+        match round.sent {
+            0 => Err(round.failed.join("; ")),
+            sent => {
+                if !round.failed.is_empty() {
+                    tracing::debug!(failed = round.failed.join("; "), "some wake packets did not leave");
+                }
+                Ok(sent)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put_first<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    list.retain(|other| *other != item);
+    list.insert(0, item);
+    list.truncate(REMEMBERED);
+}
+
+/// The address of a node's host.
+async fn resolve(url: &NodeUrl) -> Option<IpAddr> {
+    if let Ok(ip) = url.host().trim_matches(['[', ']']).parse() {
+        return Some(ip);
+    }
+    let looked_up = tokio::net::lookup_host((url.host().to_owned(), url.port()));
+    let mut found = tokio::time::timeout(RESOLVE, looked_up).await.ok()?.ok()?;
+    found.next().map(|address| address.ip())
+}

@@ -1,0 +1,77 @@
+//! Learns from nodes while they are up what is needed to wake them, and watches which network this computer is on: a machine of
+//! another network is neither looked for nor called.
+
+use super::Courier;
+use crate::{
+    clock, neighbours,
+    registry::{House, Registry},
+};
+use lamplighter_core::{
+    fleet::{Node, NodeId},
+    mac::Mac,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often the network is looked at. A file and a kernel table: no packet leaves.
+const EVERY: Duration = Duration::from_secs(10);
+/// A node that stays up is learned from anew this often: cards and addresses change.
+const AGAIN_MS: u64 = 10 * 60 * 1000;
+
+/// Learns until `stop`.
+pub async fn run(registry: Registry, courier: Arc<Courier>, stop: CancellationToken) {
+    let mut changes = registry.subscribe();
+    let mut learned: HashMap<NodeId, u64> = HashMap::new();
+    let mut network = None;
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let house = changes.borrow_and_update().clone();
+        // Without a gateway in the table it is the network that we knew last.
+        network = neighbours::gateway().or(network);
+        let elsewhere = elsewhere(&house, &courier, network);
+        if elsewhere != house.elsewhere {
+            registry.elsewhere(elsewhere.clone());
+        }
+        for node in &house.fleet.nodes {
+            let due = learned.get(&node.id).is_none_or(|at_ms| clock::mono_ms() >= at_ms + AGAIN_MS);
+            if due && node.state.takes_requests() && is_local(node) && !elsewhere.contains(&node.id) {
+                learned.insert(node.id, clock::mono_ms());
+                courier.learn(node.name(), &node.config.url).await;
+            }
+        }
+        // A node that has been away is learned from as soon as it is back.
+        learned.retain(|id, _| house.fleet.by_id(*id).is_some_and(|node| node.state.takes_requests()));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+            _ = tick.tick() => {}
+        }
+    }
+}
+
+/// The nodes that belong to other networks than this one.
+fn elsewhere(house: &House, courier: &Courier, network: Option<Mac>) -> HashSet<NodeId> {
+    let Some(network) = network else { return HashSet::new() };
+    let is_elsewhere = |node: &&Node| {
+        let homes = courier.known(node.name()).networks;
+        is_local(node) && !homes.is_empty() && !homes.contains(&network)
+    };
+    house.fleet.nodes.iter().filter(is_elsewhere).map(|node| node.id).collect()
+}
+
+/// Is it a machine of a local network? This computer itself, tailnets and the internet are the same from everywhere.
+fn is_local(node: &Node) -> bool {
+    let url = &node.config.url;
+    // Carrier-grade NAT's range, which Tailscale uses (RFC 6598).
+    let is_tailnet =
+        url.host().parse::<Ipv4Addr>().is_ok_and(|ip| ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 0x40)
+            || url.host().ends_with(".ts.net");
+    !url.is_loopback() && !url.is_cloud() && !is_tailnet
+}

@@ -1,0 +1,155 @@
+//! Waking by a person's order, through the door: a packet to loopback, a stand-in for the machine's network card that starts a
+//! simulated node, the stages in the snapshot, the past after a restart.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use lamplighter_core::{node::State, snapshot::Snapshot};
+use lamplighter_simnode::{Profile, SimModel, SimNode};
+use lamplighter_tests::house::Gateway;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
+
+const MAC: [u8; 6] = [0xa8, 0xa1, 0x59, 0x0c, 0x1d, 0x2e];
+
+/// The card of a sleeping machine: hears packets on loopback.
+struct Card {
+    socket: UdpSocket,
+    port: u16,
+}
+
+impl Card {
+    async fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        Self { socket, port }
+    }
+
+    /// Waits for a packet for [`MAC`], and checks every byte of it.
+    async fn hears(&self) -> usize {
+        let mut packet = [0; 256];
+        let length = tokio::time::timeout(Duration::from_secs(10), self.socket.recv(&mut packet))
+            .await
+            .expect("a packet within 10 s")
+            .unwrap();
+        let expected: Vec<u8> = [0xff; 6].into_iter().chain(MAC.repeat(16)).collect();
+        assert_eq!(packet[..102], expected[..]);
+        length
+    }
+
+    /// How many packets have come that nobody has looked at.
+    fn more(&self) -> usize {
+        std::iter::from_fn(|| self.socket.try_recv(&mut [0; 256]).ok()).count()
+    }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn config(engine_port: u16, card: &Card) -> String {
+    format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[[node]]\nname = \"workstation\"\nurl = \"http://127.0.0.1:{engine_port}\"\n\
+         [node.wake]\nmac = \"a8:a1:59:0c:1d:2e\"\nbroadcast = [\"127.0.0.1:{}\"]\ntimeout = \"20s\"\n",
+        card.port
+    )
+}
+
+fn asleep(snapshot: &Snapshot) -> bool {
+    snapshot.nodes[0].state == State::Asleep
+}
+
+async fn order(gateway: &Gateway, method: reqwest::Method, path: &str) -> (u16, Value) {
+    let url = format!("{}/control/v1/{path}", gateway.url);
+    let answer = gateway.http.request(method, url).bearer_auth(&gateway.token).send().await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.json().await.unwrap_or_default())
+}
+
+async fn machine(port: u16) -> SimNode {
+    SimNode::start(Profile::ollama("workstation").model(SimModel::new("qwen3:8b")).port(port)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_click_wakes_the_machine_and_its_past_is_kept() {
+    let (card, port) = (Card::new().await, free_port());
+    let mut gateway = Gateway::start(&config(port, &card)).await;
+    gateway.until(asleep).await;
+    assert!(gateway.node("workstation").await.sleep.can_wake);
+    assert_eq!(card.more(), 0, "nobody has asked for it");
+
+    let (status, body) = order(&gateway, reqwest::Method::POST, "nodes/workstation/wake").await;
+    assert_eq!((status, &body["waking"]), (202, &Value::Bool(true)));
+    assert_eq!(card.hears().await, 102);
+    let waking = gateway.until(|snapshot| matches!(snapshot.nodes[0].state, State::Waking(_))).await;
+    assert!(waking.nodes[0].sleep.waking.as_ref().unwrap().by_person);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let began = Instant::now();
+    let _machine = machine(port).await;
+    gateway.until_up(1).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "seen {:?} after it was there", began.elapsed());
+    let (status, _) = order(&gateway, reqwest::Method::POST, "nodes/workstation/wake").await;
+    assert_eq!(status, 200, "it is up already");
+    let awake = gateway.node("workstation").await;
+    assert_eq!((awake.sleep.waking, awake.sleep.failure), (None, None));
+
+    let home = gateway.take_home();
+    assert_eq!(gateway.stop(Duration::from_secs(20)).0, Some(0));
+    drop(_machine);
+    let gateway = Gateway::start_in(home).await;
+    let (_, past) = order(&gateway, reqwest::Method::GET, "nodes/workstation/wakes").await;
+    let wake = &past["wakes"][0];
+    assert_eq!((wake["outcome"].as_str(), wake["cause"].as_str()), (Some("ready"), Some("person")), "{past}");
+    let ready_ms = wake["ready_ms"].as_u64().unwrap();
+    assert!((1_400..20_000).contains(&ready_ms), "{past}");
+    let sleeping = gateway.until(asleep).await;
+    assert!(
+        sleeping.nodes[0].sleep.usual_ms.is_some_and(|ms| ms == ready_ms),
+        "{:?}",
+        sleeping.nodes[0].sleep
+    );
+    assert!(!sleeping.nodes[0].models.is_empty(), "its models are remembered");
+    assert_eq!(sleeping.models[0].asleep_on, ["workstation"]);
+    let (_, cells) = order(&gateway, reqwest::Method::GET, "availability").await;
+    assert_eq!(cells["nodes"]["workstation"].as_array().unwrap().len(), 96);
+    let last = &cells["nodes"]["workstation"][95]["cell"];
+    assert!(["part", "up", "asleep"].contains(&last.as_str().unwrap()), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_never_wakes_says_why_and_a_wake_can_be_ended() {
+    let (card, port) = (Card::new().await, free_port());
+    let text = config(port, &card).replace("20s", "5s");
+    let gateway = Gateway::start(&text).await;
+    gateway.until(asleep).await;
+    order(&gateway, reqwest::Method::POST, "nodes/workstation/wake").await;
+    card.hears().await;
+    let (status, _) = order(&gateway, reqwest::Method::DELETE, "nodes/workstation/wake").await;
+    assert_eq!(status, 204);
+    gateway.until(asleep).await;
+    let (status, body) = order(&gateway, reqwest::Method::DELETE, "nodes/workstation/wake").await;
+    assert_eq!((status, body["code"].as_str()), (404, Some("not_waking")));
+
+    let (code, said, why) = gateway.cli(&["wake", "workstation", "--wait"]);
+    assert_eq!(code, 1, "{said}{why}");
+    assert!(why.contains("engine does not answer"), "its port refuses, so the machine is there: {why}");
+    let failure = gateway.node("workstation").await.sleep.failure.unwrap();
+    assert_eq!(failure.code, "engine_closed");
+    assert!(failure.checklist.iter().any(|check| check.what.contains("starts by itself")), "{failure:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_cannot_be_carried_out_say_why() {
+    let node = SimNode::start(Profile::ollama("nas").model(SimModel::new("qwen3:8b"))).await.unwrap();
+    let gateway = Gateway::over(&[&node], "").await;
+    for (method, path, status, code) in [
+        (reqwest::Method::POST, "nodes/attic/wake", 404, "no_such_node"),
+        (reqwest::Method::POST, "nodes/nas/sleep", 409, "no_sleep"),
+        (reqwest::Method::DELETE, "nodes/nas/wake", 404, "not_waking"),
+        (reqwest::Method::GET, "nodes/nas/wakes?limit=x", 400, "bad_request"),
+    ] {
+        let (got, body) = order(&gateway, method, path).await;
+        assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{path}: {body}");
+    }
+}
