@@ -46,17 +46,17 @@ pub fn chat(body_bytes: usize) -> Vec<u8> {
 
 /// A request for a stream of `events` events, `gap_us` apart.
 pub fn stream(events: u64, gap_us: u64) -> Vec<u8> {
-    post("", &streamed(events, gap_us, 0))
+    post("", &streamed("lamps", events, gap_us, 0))
 }
 
-/// The same under an id of its own, from a node that thinks before it answers.
+/// The same under an id and a prompt of its own, from a node that thinks before it answers.
 pub fn stream_of(id: &str, events: u64, gap_us: u64, thinks_ms: u64) -> Vec<u8> {
-    post(&format!("x-request-id: {id}\r\n"), &streamed(events, gap_us, thinks_ms))
+    post(&format!("x-request-id: {id}\r\n"), &streamed(id, events, gap_us, thinks_ms))
 }
 
-fn streamed(events: u64, gap_us: u64, thinks_ms: u64) -> String {
+fn streamed(what: &str, events: u64, gap_us: u64, thinks_ms: u64) -> String {
     format!(
-        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"Tell me about lamps."}}],"stream":true,"bench_events":{events},"bench_gap_us":{gap_us},"bench_thinks_ms":{thinks_ms}}}"#
+        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"Tell me about {what}."}}],"stream":true,"bench_events":{events},"bench_gap_us":{gap_us},"bench_thinks_ms":{thinks_ms}}}"#
     )
 }
 
