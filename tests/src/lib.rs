@@ -5,6 +5,8 @@ pub mod clients;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod house;
+#[cfg(target_os = "linux")]
+pub mod lan;
 #[cfg(unix)]
 pub mod llama;
 pub mod peers;

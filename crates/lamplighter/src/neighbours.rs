@@ -49,7 +49,7 @@ pub fn gateway() -> Option<Mac> {
 
 #[cfg(target_os = "linux")]
 fn gateway_ip() -> Option<IpAddr> {
-    default_gateway(&std::fs::read_to_string("/proc/net/route").ok()?)
+    default_gateway(&std::fs::read_to_string("/proc/thread-self/net/route").ok()?)
 }
 
 #[cfg(not(target_os = "linux"))]
