@@ -1,11 +1,22 @@
-//! Who runs now and who waits: the places on all nodes, and one first-come-first-served line for them.
+//! Who runs now and who waits: the places on all nodes, and the lines before them.
 //!
-//! A place is a (node, lane, model). A request names the places it could take, best first. When none is free it waits; when
-//! one becomes free the longest-waiting request that could use it gets it. The line is bounded per node.
+//! A place is a (node, lane, model). A request names the places it could take, best first. When none is free it waits in the
+//! line of each of their nodes, and takes the first that becomes free. A line is fair between clients and first come, first
+//! served within each (`line`); what does not fit into a node's memory beside what runs there takes turns (`turn`). The lines
+//! are bounded per node, a wait by a deadline; who waits for a machine to wake has a bigger room ([`crate::wake::Lobby`]).
 
-use crate::{fleet::NodeId, operation::Lane};
+mod desk;
+mod line;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+pub use turn::{LINGER_MS, Need, OVERDUE_MS, RESIDENCE_MS, loaded};
+
+use crate::{fleet::NodeId, operation::Lane, wake::Lobby};
+use desk::{Desk, Running, Waiters};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -13,8 +24,10 @@ use std::{
 pub const WAITING_PER_NODE: usize = 64;
 /// Embeddings that a node takes at once.
 pub const EMBED_SLOTS: u32 = 4;
-/// A node that takes this many generations at once is warm: no engine has more places by default.
-const WARM: u32 = 64;
+/// The longest wait for a place, ms. For a waiter of a wake it begins when the machine is ready.
+pub const WAIT_MS: u64 = 120_000;
+/// The longest wait for a machine to be ready, ms: a wake that does not end ends its waiters' wait before.
+pub const LOBBY_WAIT_MS: u64 = 900_000;
 
 /// Who asks, as far as places are concerned: a hash of the presented key, else of the program and its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,45 +51,82 @@ pub struct Seat {
     pub place: Place,
     /// How many requests it takes at once.
     pub limit: u32,
+    /// What its model takes of the node's memory. `None`: nobody knows, and no turns are taken for it.
+    pub need: Option<Need>,
 }
 
 /// A request in the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
+/// A request that comes in.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Who asks.
+    pub client: Client,
+    /// How much of its client's share it takes: see [`cost`].
+    pub cost: u32,
+    /// The places it could take, best first.
+    pub seats: Vec<Seat>,
+    /// It waits for a machine to wake, and holds a body of so many bytes: it counts in the lobby, not in the node's line.
+    pub lobby_bytes: Option<u64>,
+}
+
 /// What became of a request that came in.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
     /// It has the seat of that index.
     Taken(usize),
-    /// It waits; `ahead` requests are before it.
+    /// It waits; `ahead` requests would be served before it if nothing changed.
     Waiting {
         /// Its number.
         ticket: Ticket,
-        /// How many wait before it.
+        /// How many are before it.
         ahead: usize,
     },
-    /// Too many wait for the node of its first seat.
+    /// Too many wait: for the node of its first seat, or in the lobby.
     Full {
         /// How many wait there.
         waiting: usize,
     },
 }
 
-/// A waiting request that has got a seat.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Its number.
-    pub ticket: Ticket,
-    /// Which of its seats.
-    pub seat: usize,
+/// News for somebody who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It has the seat of that index.
+    Granted(usize),
+    /// The line was full, and its client had the most in it: it has made room for another's. So many wait there.
+    Displaced(usize),
+    /// It has waited to the end.
+    Expired,
 }
 
-#[derive(Debug)]
+/// How much of its client's share a request takes, by the bytes of its body: 1 to 4.
+///
+/// A long prompt holds a machine longer than a short one, so it costs more; but bytes are a poor measure (an image of a
+/// megabyte is some hundred tokens, and nobody knows how long the answer will be), so each step is four times the last, and
+/// the dearest request costs no more than four short ones: below 32 KiB 1 (about 8,000 tokens of text), below 128 KiB 2,
+/// below 512 KiB 3, above 4.
+#[must_use]
+pub fn cost(body_bytes: usize) -> u32 {
+    match body_bytes >> 15 {
+        0 => 1,
+        1..4 => 2,
+        4..16 => 3,
+        _ => 4,
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Waiter {
-    ticket: Ticket,
     client: Client,
+    cost: u32,
     seats: Vec<Seat>,
+    lobby_bytes: Option<u64>,
+    deadline_ms: u64,
+    /// It names one node and does not wait for a wake: with nobody else there it is passed on.
+    may_be_alone: bool,
 }
 
 impl Waiter {
@@ -84,18 +134,48 @@ impl Waiter {
     fn home(&self) -> Option<NodeId> {
         self.seats.first().map(|seat| seat.place.node)
     }
+
+    fn is_of_a_wake(&self) -> bool {
+        self.lobby_bytes.is_some()
+    }
+
+    /// Its places on that node.
+    fn places_at(&self, node: NodeId) -> Vec<&Place> {
+        self.seats.iter().map(|seat| &seat.place).filter(|place| place.node == node).collect()
+    }
+
+    /// Its seats in that lane of that node, with their positions.
+    fn seats_at(&self, node: NodeId, lane: Lane) -> impl Iterator<Item = (usize, &Seat)> {
+        let is_there = move |seat: &Seat| seat.place.node == node && seat.place.lane == lane;
+        self.seats.iter().enumerate().filter(move |(_, seat)| is_there(seat))
+    }
 }
 
-/// The places and the line. One owner calls it; every call is instant.
+/// The nodes of some seats, each once, in their order.
+fn nodes(seats: &[Seat]) -> Vec<NodeId> {
+    let mut nodes = Vec::with_capacity(seats.len());
+    for seat in seats {
+        if !nodes.contains(&seat.place.node) {
+            nodes.push(seat.place.node);
+        }
+    }
+    nodes
+}
+
+fn is_one_node(seats: &[Seat]) -> bool {
+    seats.windows(2).all(|pair| pair[0].place.node == pair[1].place.node)
+}
+
+/// The places and the lines. One owner calls it; every call is quick. `now_ms` is a clock that never goes back.
 #[derive(Debug, Default)]
 pub struct Room {
-    running: HashMap<Place, u32>,
-    /// Running requests per node and client, to know whether anybody else is there.
-    clients: HashMap<NodeId, Vec<(Client, u32)>>,
-    line: VecDeque<Waiter>,
+    running: Running,
+    desks: HashMap<NodeId, Desk>,
+    waiters: Waiters,
+    deadlines: BTreeSet<(u64, Ticket)>,
+    lobby: Lobby,
     next_ticket: u64,
-    /// Nodes that have just come back: generations at once, whatever their places would allow.
-    warming: HashMap<NodeId, u32>,
+    told: Vec<(Ticket, Told)>,
 }
 
 impl Room {
@@ -108,313 +188,302 @@ impl Room {
     /// Requests running on that node.
     #[must_use]
     pub fn running_on(&self, node: NodeId) -> u32 {
-        self.clients.get(&node).map_or(0, |clients| clients.iter().map(|(_, count)| count).sum())
+        self.desks.get(&node).map_or(0, Desk::running)
     }
 
-    /// The models that requests run on there, by their keys.
+    /// The models, by key, whose generations run on that node.
     #[must_use]
     pub fn models_on(&self, node: NodeId) -> Vec<Arc<str>> {
-        let places = self.running.keys().filter(|place| place.node == node && place.lane == Lane::Generate);
-        places.map(|place| place.model.clone()).collect()
+        let there = |place: &&Place| place.node == node && place.lane == Lane::Generate;
+        self.running.keys().filter(there).map(|place| place.model.clone()).collect()
     }
 
-    /// Requests waiting for that node.
+    /// Requests waiting for that node, those of a wake too.
     #[must_use]
     pub fn waiting_for(&self, node: NodeId) -> usize {
-        self.line.iter().filter(|waiter| waiter.home() == Some(node)).count()
+        self.desks.get(&node).map_or(0, Desk::waiting)
     }
 
-    /// A node has come back: at most `cap` generations at once, doubling with each success, until that is as many as its
-    /// places allow. Counts for everybody, also for who is alone there.
-    pub fn warm_up(&mut self, node: NodeId, cap: u32) {
-        self.warming.insert(node, cap.max(1));
-    }
-
-    /// A generation went well on that node. The answer says who has got a place because of it.
+    /// Requests waiting for machines to wake, in all.
     #[must_use]
-    pub fn succeeded(&mut self, node: NodeId) -> Vec<Grant> {
-        let Some(cap) = self.warming.get_mut(&node) else { return Vec::new() };
-        *cap = cap.saturating_mul(2);
-        if *cap >= WARM {
-            self.warming.remove(&node);
-        }
-        self.grant()
+    pub fn in_lobby(&self) -> usize {
+        self.lobby.waiting()
     }
 
-    /// Is that place held back because its node has just come back?
-    fn is_warming(&self, place: &Place) -> bool {
-        let Some(cap) = self.warming.get(&place.node) else { return false };
-        let there =
-            self.running.iter().filter(|(other, _)| (other.node, other.lane) == (place.node, place.lane));
-        place.lane == Lane::Generate && there.map(|(_, count)| *count).sum::<u32>() >= *cap
+    /// What those who wait have to be told since the last call.
+    #[must_use]
+    pub fn told(&mut self) -> Vec<(Ticket, Told)> {
+        std::mem::take(&mut self.told)
     }
 
-    /// Takes the first free seat, or a number in the line.
+    /// Takes the first free seat, or a place in the lines.
     ///
     /// A request with a single candidate node where no other client runs or waits is passed on even when the place is full:
-    /// the node queues by itself, and we must not be slower than no gateway.
-    pub fn enter(&mut self, client: Client, seats: Vec<Seat>) -> Entry {
-        if let Some(i) = self.free_seat(client, &seats, self.line.len()) {
-            self.take(&seats[i].place, client);
-            return Entry::Taken(i);
-        }
-        let home = seats.first().map(|seat| seat.place.node);
-        let waiting = home.map_or(0, |node| self.waiting_for(node));
-        if waiting >= WAITING_PER_NODE {
-            return Entry::Full { waiting };
+    /// the node queues by itself, and we must not be slower than no gateway. It waits only where the node would wait too: for
+    /// what runs to end before another model is loaded in its place.
+    ///
+    /// A full line refuses the newest request of whoever has the most in it: that is mostly the one that comes in.
+    pub fn enter(&mut self, arrival: Arrival, now_ms: u64) -> Entry {
+        let Arrival { client, cost, seats, lobby_bytes } = arrival;
+        let may_be_alone = lobby_bytes.is_none() && is_one_node(&seats);
+        if let Some(at) = self.free_seat(client, &seats, may_be_alone, now_ms) {
+            self.begin(&seats[at], client, now_ms);
+            return Entry::Taken(at);
         }
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.line.push_back(Waiter { ticket, client, seats });
-        Entry::Waiting { ticket, ahead: waiting }
+        let wait_ms = if lobby_bytes.is_some() { LOBBY_WAIT_MS } else { WAIT_MS };
+        let deadline_ms = now_ms + wait_ms;
+        let waiter = Waiter { client, cost: cost.max(1), seats, lobby_bytes, deadline_ms, may_be_alone };
+        if lobby_bytes.is_some_and(|bytes| !self.lobby.enter(bytes)) {
+            return Entry::Full { waiting: self.lobby.waiting() };
+        }
+        let nodes = nodes(&waiter.seats);
+        self.line_up(ticket, waiter);
+        for node in nodes {
+            self.grant(node, now_ms);
+            let mine = self.told.iter().position(|(other, _)| *other == ticket);
+            if let Some(at) = mine
+                && let (_, Told::Granted(seat)) = self.told.remove(at)
+            {
+                return Entry::Taken(seat);
+            }
+        }
+        if let Some(waiting) = self.make_room_for(ticket) {
+            return Entry::Full { waiting };
+        }
+        Entry::Waiting { ticket, ahead: self.ahead_of(ticket, now_ms).unwrap_or(0) }
     }
 
-    /// Gives a place back. The answer says who has got it.
-    #[must_use]
-    pub fn leave(&mut self, place: &Place, client: Client) -> Vec<Grant> {
+    /// Gives a place back.
+    pub fn leave(&mut self, place: &Place, client: Client, now_ms: u64) {
         if let Some(count) = self.running.get_mut(place) {
             *count -= 1;
             if *count == 0 {
                 self.running.remove(place);
             }
         }
-        if let Some(clients) = self.clients.get_mut(&place.node) {
-            if let Some(at) = clients.iter().position(|(other, _)| *other == client) {
-                clients[at].1 -= 1;
-                if clients[at].1 == 0 {
-                    clients.swap_remove(at);
-                }
-            }
-            if clients.is_empty() {
-                self.clients.remove(&place.node);
-            }
+        if let Some(desk) = self.desks.get_mut(&place.node) {
+            desk.ended(place, client, now_ms);
         }
-        self.grant()
+        self.grant(place.node, now_ms);
     }
 
-    /// Leaves the line. `None` when the request was not in it any more: it has been granted a place, which its caller must
-    /// give back. Else who has got a place because of it: somebody may be alone on a node now.
-    pub fn give_up(&mut self, ticket: Ticket) -> Option<Vec<Grant>> {
-        let at = self.line.iter().position(|waiter| waiter.ticket == ticket)?;
-        self.line.remove(at);
-        Some(self.grant())
+    /// Leaves the lines. False when the request was not in them any more: when it has been granted a place, its caller must
+    /// give that back.
+    pub fn give_up(&mut self, ticket: Ticket, now_ms: u64) -> bool {
+        let Some(waiter) = self.step_out(ticket, None) else { return false };
+        if let Some(bytes) = waiter.lobby_bytes {
+            self.lobby.leave(bytes);
+        }
+        // Somebody may be alone on a node now, or the last of a turn.
+        for node in nodes(&waiter.seats) {
+            self.grant(node, now_ms);
+        }
+        true
     }
 
     /// Changes the seats of a waiting request (nodes have come or gone); it keeps its turn.
-    #[must_use]
-    pub fn reseat(&mut self, ticket: Ticket, seats: Vec<Seat>) -> Vec<Grant> {
-        if let Some(waiter) = self.line.iter_mut().find(|waiter| waiter.ticket == ticket) {
-            waiter.seats = seats;
-        }
-        self.grant()
-    }
-
-    /// How many wait before that request in its node's line.
-    #[must_use]
-    pub fn ahead_of(&self, ticket: Ticket) -> Option<usize> {
-        let at = self.line.iter().position(|waiter| waiter.ticket == ticket)?;
-        let home = self.line[at].home();
-        Some(self.line.iter().take(at).filter(|waiter| waiter.home() == home).count())
-    }
-
-    /// Gives every free seat to the longest-waiting request that can use it.
-    fn grant(&mut self) -> Vec<Grant> {
-        let mut grants = Vec::new();
-        let mut at = 0;
-        while at < self.line.len() {
-            let waiter = &self.line[at];
-            match self.free_seat(waiter.client, &waiter.seats, at) {
-                Some(seat) => {
-                    let Some(waiter) = self.line.remove(at) else { break };
-                    self.take(&waiter.seats[seat].place, waiter.client);
-                    grants.push(Grant { ticket: waiter.ticket, seat });
+    pub fn reseat(&mut self, ticket: Ticket, seats: Vec<Seat>, now_ms: u64) {
+        let Some(before) = self.waiters.remove(&ticket) else { return };
+        let may_be_alone = !before.is_of_a_wake() && is_one_node(&seats);
+        let after = Waiter { seats, may_be_alone, ..before.clone() };
+        let mut touched = nodes(&before.seats);
+        touched.extend(nodes(&after.seats));
+        touched.sort_unstable();
+        touched.dedup();
+        for &node in &touched {
+            let desk = self.desks.entry(node).or_default();
+            let (was, is) = (before.places_at(node), after.places_at(node));
+            // Where its places are the same, only what is known of them has changed: nobody moves.
+            if was.is_empty() || was != is {
+                if !was.is_empty() {
+                    desk.remove(ticket, &before, node, None);
                 }
-                None => at += 1,
+                if !is.is_empty() {
+                    desk.push(ticket, &after, node);
+                }
             }
         }
-        grants
+        self.count_at_home(&before, false);
+        self.count_at_home(&after, true);
+        self.waiters.insert(ticket, after);
+        for node in touched {
+            self.grant(node, now_ms);
+        }
     }
 
-    /// The first of `seats` that is free for somebody with `ahead` requests before it in the line.
-    fn free_seat(&self, client: Client, seats: &[Seat], ahead: usize) -> Option<usize> {
-        let wanted_by_earlier = |place: &Place| {
-            self.line.iter().take(ahead).any(|earlier| earlier.seats.iter().any(|seat| seat.place == *place))
+    /// How many would be served before that request if nothing changed: at the node where that is fewest.
+    pub fn ahead_of(&mut self, ticket: Ticket, now_ms: u64) -> Option<usize> {
+        let Self { desks, waiters, running, .. } = self;
+        let nodes = nodes(&waiters.get(&ticket)?.seats);
+        let ahead = |node: NodeId| desks.get_mut(&node)?.position(ticket, node, waiters, running, now_ms);
+        nodes.into_iter().filter_map(ahead).min()
+    }
+
+    /// That machine is asleep or waking: nobody begins there until [`Room::open`].
+    pub fn shut(&mut self, node: NodeId) {
+        self.desks.entry(node).or_default().shut();
+    }
+
+    /// That machine is ready: the wait of those who waited for it begins to count, and it starts slowly.
+    pub fn open(&mut self, node: NodeId, now_ms: u64) {
+        let deadline_ms = now_ms + WAIT_MS;
+        for ticket in self.desks.get(&node).map(Desk::tickets).unwrap_or_default() {
+            if let Some(waiter) = self.waiters.get_mut(&ticket).filter(|waiter| waiter.is_of_a_wake()) {
+                self.deadlines.remove(&(waiter.deadline_ms, ticket));
+                waiter.deadline_ms = deadline_ms;
+                self.deadlines.insert((deadline_ms, ticket));
+            }
+        }
+        self.warm_up(node, 1, now_ms);
+    }
+
+    /// A node has come back: at most `cap` generations at once, doubling with each success, until that is as many as its
+    /// places allow. Counts for everybody, also for who is alone there.
+    pub fn warm_up(&mut self, node: NodeId, cap: u32, now_ms: u64) {
+        self.desks.entry(node).or_default().warm_up(cap);
+        self.grant(node, now_ms);
+    }
+
+    /// A generation went well on that node.
+    pub fn succeeded(&mut self, node: NodeId, now_ms: u64) {
+        if self.desks.get_mut(&node).is_some_and(Desk::succeeded) {
+            self.grant(node, now_ms);
+        }
+    }
+
+    /// A node was looked at: these models, by key and with their bytes, are in its memory.
+    pub fn sees(&mut self, node: NodeId, loaded: &[(Arc<str>, u64)], now_ms: u64) {
+        if let Some(desk) = self.desks.get_mut(&node) {
+            desk.sees(node, loaded, &self.running, now_ms);
+            self.grant(node, now_ms);
+        }
+    }
+
+    /// Forgets what it knows of nodes that are gone, as soon as nobody is there.
+    pub fn forget(&mut self, is_known: impl Fn(NodeId) -> bool) {
+        self.desks.retain(|node, desk| !desk.is_idle() || is_known(*node) && !desk.is_blank());
+    }
+
+    /// When time alone changes something next: a deadline, or a turn.
+    #[must_use]
+    pub fn next_ms(&self) -> Option<u64> {
+        let deadline = self.deadlines.first().map(|(at_ms, _)| *at_ms);
+        let turns = || self.desks.values().filter(|desk| desk.has_waiters()).filter_map(|desk| desk.wake_ms);
+        deadline.map(|deadline_ms| turns().fold(deadline_ms, u64::min))
+    }
+
+    /// What time alone changes: ends waits that have lasted too long, and turns.
+    pub fn tick(&mut self, now_ms: u64) {
+        while let Some(&(deadline_ms, ticket)) = self.deadlines.first()
+            && deadline_ms <= now_ms
+        {
+            self.give_up(ticket, now_ms);
+            self.told.push((ticket, Told::Expired));
+        }
+        let is_due = |desk: &Desk| desk.wake_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        let due: Vec<NodeId> =
+            self.desks.iter().filter(|(_, desk)| is_due(desk)).map(|(node, _)| *node).collect();
+        for node in due {
+            self.grant(node, now_ms);
+        }
+    }
+
+    /// The first of `seats` that is free, when nobody waits in any of their lines.
+    fn free_seat(&self, client: Client, seats: &[Seat], may_be_alone: bool, now_ms: u64) -> Option<usize> {
+        let desk = |seat: &Seat| self.desks.get(&seat.place.node);
+        if seats.iter().any(|seat| desk(seat).is_some_and(|desk| desk.has_line(seat.place.lane))) {
+            return None;
+        }
+        let is_free = |seat: &Seat| {
+            desk(seat).is_none_or(|desk| desk.has_free(seat, client, may_be_alone, &self.running, now_ms))
         };
-        let free = seats.iter().position(|seat| {
-            self.running(&seat.place) < seat.limit
-                && !self.is_warming(&seat.place)
-                && (ahead == 0 || !wanted_by_earlier(&seat.place))
-        });
-        free.or_else(|| {
-            let first = seats.first()?;
-            let one_node = seats.iter().all(|seat| seat.place.node == first.place.node);
-            let alone = one_node && self.is_alone(client, first.place.node);
-            (alone && !self.is_warming(&first.place)).then_some(0)
-        })
+        seats.iter().position(is_free)
     }
 
-    /// Does nobody else run or wait on that node?
-    fn is_alone(&self, client: Client, node: NodeId) -> bool {
-        self.clients.get(&node).is_none_or(|clients| clients.iter().all(|(other, _)| *other == client))
-            && !self.line.iter().any(|waiter| {
-                waiter.client != client && waiter.seats.iter().any(|seat| seat.place.node == node)
-            })
-    }
-
-    fn take(&mut self, place: &Place, client: Client) {
-        *self.running.entry(place.clone()).or_default() += 1;
-        let clients = self.clients.entry(place.node).or_default();
-        match clients.iter_mut().find(|(other, _)| *other == client) {
-            Some((_, count)) => *count += 1,
-            None => clients.push((client, 1)),
+    /// When too many wait where that request does, the newest one of whoever has the most there goes. When that is the request
+    /// itself, the answer is how many wait.
+    fn make_room_for(&mut self, ticket: Ticket) -> Option<usize> {
+        let waiter = self.waiters.get(&ticket).filter(|waiter| !waiter.is_of_a_wake())?;
+        let (home, client) = (waiter.home()?, waiter.client);
+        let desk = self.desks.get(&home)?;
+        let waiting = desk.at_home.values().sum::<usize>();
+        if waiting <= WAITING_PER_NODE {
+            return None;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn seat(node: u32, model: &str, limit: u32) -> Seat {
-        Seat { place: Place { node: NodeId(node), lane: Lane::Generate, model: model.into() }, limit }
-    }
-
-    fn ticket(entry: Entry) -> Ticket {
-        match entry {
-            Entry::Waiting { ticket, .. } => ticket,
-            other => panic!("should wait: {other:?}"),
-        }
-    }
-
-    const ANN: Client = Client(1);
-    const BOB: Client = Client(2);
-
-    #[test]
-    fn places_are_counted_per_model_and_given_in_order() {
-        let mut room = Room::default();
-        assert_eq!(room.enter(ANN, vec![seat(1, "a", 1)]), Entry::Taken(0));
-        assert_eq!(
-            room.enter(BOB, vec![seat(1, "b", 1)]),
-            Entry::Taken(0),
-            "another model has places of its own"
-        );
-        let first = ticket(room.enter(BOB, vec![seat(1, "a", 1)]));
-        let second = ticket(room.enter(ANN, vec![seat(1, "a", 1)]));
-        assert_eq!(room.ahead_of(second), Some(1));
-        assert_eq!(room.leave(&seat(1, "a", 1).place, ANN), [Grant { ticket: first, seat: 0 }]);
-        assert_eq!(room.leave(&seat(1, "a", 1).place, BOB), [Grant { ticket: second, seat: 0 }]);
-    }
-
-    #[test]
-    fn alone_on_the_only_node_nobody_is_held() {
-        let mut room = Room::default();
-        for _ in 0..3 {
-            assert_eq!(room.enter(ANN, vec![seat(1, "a", 1)]), Entry::Taken(0));
-        }
-        let bob = ticket(room.enter(BOB, vec![seat(1, "a", 1)]));
-        ticket(room.enter(ANN, vec![seat(1, "a", 1)]));
-        for left in [2, 1] {
-            assert_eq!(room.leave(&seat(1, "a", 1).place, ANN), [], "{left} still run");
-        }
-        assert_eq!(room.leave(&seat(1, "a", 1).place, ANN), [Grant { ticket: bob, seat: 0 }]);
-    }
-
-    #[test]
-    fn a_free_place_elsewhere_is_taken_and_nobody_overtakes() {
-        let mut room = Room::default();
-        let both = || vec![seat(1, "a", 1), seat(2, "a", 1)];
-        assert_eq!(room.enter(ANN, both()), Entry::Taken(0));
-        assert_eq!(room.enter(ANN, both()), Entry::Taken(1));
-        let bob = ticket(room.enter(BOB, both()));
-        let late = ticket(room.enter(ANN, vec![seat(2, "a", 1)]));
-        assert_eq!(room.leave(&seat(2, "a", 1).place, ANN), [Grant { ticket: bob, seat: 1 }]);
-        assert_eq!(room.leave(&seat(2, "a", 1).place, BOB), [Grant { ticket: late, seat: 0 }]);
-    }
-
-    #[test]
-    fn the_line_is_bounded_per_node_and_can_be_left() {
-        let mut room = Room::default();
-        room.enter(ANN, vec![seat(1, "a", 1)]);
-        let mut last = None;
-        for _ in 0..WAITING_PER_NODE {
-            last = Some(ticket(room.enter(BOB, vec![seat(1, "a", 1)])));
-        }
-        assert_eq!(room.enter(BOB, vec![seat(1, "a", 1)]), Entry::Full { waiting: WAITING_PER_NODE });
-        assert_eq!(room.give_up(last.unwrap()), Some(vec![]));
-        assert!(matches!(room.enter(BOB, vec![seat(1, "a", 1)]), Entry::Waiting { .. }));
-    }
-
-    #[test]
-    fn a_node_that_has_come_back_starts_slowly_for_everybody() {
-        let mut room = Room::default();
-        room.warm_up(NodeId(1), 1);
-        let seats = || vec![seat(1, "a", 8)];
-        assert_eq!(room.enter(ANN, seats()), Entry::Taken(0));
-        let waiting: Vec<_> = (0..6).map(|_| ticket(room.enter(ANN, seats()))).collect();
-        assert_eq!(room.succeeded(NodeId(1)).len(), 1, "two at once");
-        assert_eq!(room.succeeded(NodeId(1)).len(), 2, "four at once");
-        assert_eq!(room.leave(&seat(1, "a", 8).place, ANN), [Grant { ticket: waiting[3], seat: 0 }]);
-        assert_eq!(room.succeeded(NodeId(1)).len(), 2, "and all of them");
-        assert_eq!(room.enter(BOB, seats()), Entry::Taken(0));
-    }
-
-    #[test]
-    fn a_new_node_serves_who_waited_longest() {
-        let mut room = Room::default();
-        room.enter(ANN, vec![seat(1, "a", 1)]);
-        let bob = ticket(room.enter(BOB, vec![seat(1, "a", 1)]));
-        assert_eq!(
-            room.reseat(bob, vec![seat(1, "a", 1), seat(3, "a", 1)]),
-            [Grant { ticket: bob, seat: 1 }]
-        );
-    }
-
-    proptest! {
-        /// Conservation: nothing leaks, and with two clients on two nodes no limit is passed.
-        #[test]
-        fn nothing_leaks(steps in prop::collection::vec((0u8..4, 0u64..2, 0u32..2, 0usize..8), 1..200)) {
-            let mut room = Room::default();
-            let mut held: Vec<(Place, Client)> = vec![];
-            let mut waiting: Vec<(Ticket, Client, Vec<Seat>)> = vec![];
-            let settle = |grants: Vec<Grant>, waiting: &mut Vec<(Ticket, Client, Vec<Seat>)>, held: &mut Vec<(Place, Client)>| {
-                for grant in grants {
-                    let at = waiting.iter().position(|w| w.0 == grant.ticket).expect("a grant for somebody who waits");
-                    let (_, client, seats) = waiting.remove(at);
-                    held.push((seats[grant.seat].place.clone(), client));
-                }
-            };
-            for (what, client, node, pick) in steps {
-                match what {
-                    0 | 1 => {
-                        let seats = if what == 0 { vec![seat(node, "a", 2)] } else { vec![seat(node, "a", 2), seat(1 - node, "a", 2)] };
-                        match room.enter(Client(client), seats.clone()) {
-                            Entry::Taken(i) => held.push((seats[i].place.clone(), Client(client))),
-                            Entry::Waiting { ticket, .. } => waiting.push((ticket, Client(client), seats)),
-                            Entry::Full { .. } => {}
-                        }
-                    }
-                    2 if !held.is_empty() => {
-                        let (place, client) = held.remove(pick % held.len());
-                        let grants = room.leave(&place, client);
-                        settle(grants, &mut waiting, &mut held);
-                    }
-                    3 if !waiting.is_empty() => {
-                        let (ticket, ..) = waiting.remove(pick % waiting.len());
-                        let grants = room.give_up(ticket).expect("it was waiting");
-                        settle(grants, &mut waiting, &mut held);
-                    }
-                    _ => {}
-                }
-                let running: u32 = (0..2).map(|n| room.running_on(NodeId(n))).sum();
-                prop_assert_eq!(running as usize, held.len());
-                prop_assert_eq!(room.line.len(), waiting.len());
+        let mine = desk.at_home.get(&client).copied().unwrap_or(0);
+        let most = desk.at_home.iter().max_by_key(|(client, count)| (**count, client.0));
+        let other = most.filter(|(_, count)| **count > mine).map(|(client, _)| *client);
+        let other = other.and_then(|client| desk.latest_of(client, home, &self.waiters));
+        self.step_out(other.unwrap_or(ticket), None);
+        match other {
+            Some(other) => {
+                self.told.push((other, Told::Displaced(WAITING_PER_NODE)));
+                None
             }
-            while let Some((place, client)) = held.pop() {
-                let grants = room.leave(&place, client);
-                settle(grants, &mut waiting, &mut held);
-            }
-            prop_assert!(waiting.is_empty(), "somebody waits for ever: {:?}", waiting);
+            None => Some(WAITING_PER_NODE),
         }
+    }
+
+    fn line_up(&mut self, ticket: Ticket, waiter: Waiter) {
+        for node in nodes(&waiter.seats) {
+            self.desks.entry(node).or_default().push(ticket, &waiter, node);
+        }
+        self.count_at_home(&waiter, true);
+        self.deadlines.insert((waiter.deadline_ms, ticket));
+        self.waiters.insert(ticket, waiter);
+    }
+
+    /// Out of all lines; `called` says where it goes to. It stays counted in the lobby.
+    fn step_out(&mut self, ticket: Ticket, called: Option<&Place>) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&ticket)?;
+        self.deadlines.remove(&(waiter.deadline_ms, ticket));
+        for node in nodes(&waiter.seats) {
+            if let Some(desk) = self.desks.get_mut(&node) {
+                let lane = called.filter(|place| place.node == node).map(|place| place.lane);
+                desk.remove(ticket, &waiter, node, lane);
+            }
+        }
+        self.count_at_home(&waiter, false);
+        Some(waiter)
+    }
+
+    /// Counts a request where the bound of its node counts it.
+    fn count_at_home(&mut self, waiter: &Waiter, comes: bool) {
+        let Some(home) = waiter.home().filter(|_| !waiter.is_of_a_wake()) else { return };
+        let at_home = &mut self.desks.entry(home).or_default().at_home;
+        let count = at_home.entry(waiter.client).or_default();
+        *count = if comes { *count + 1 } else { *count - 1 };
+        if *count == 0 {
+            at_home.remove(&waiter.client);
+        }
+    }
+
+    /// Calls everybody who may go to that node.
+    fn grant(&mut self, node: NodeId, now_ms: u64) {
+        for lane in [Lane::Generate, Lane::Embed] {
+            while let Some((ticket, at)) = self
+                .desks
+                .get_mut(&node)
+                .and_then(|desk| desk.next(node, lane, &self.waiters, &self.running, now_ms))
+            {
+                let Some(seat) = self.waiters.get(&ticket).map(|waiter| waiter.seats[at].clone()) else {
+                    break;
+                };
+                let Some(waiter) = self.step_out(ticket, Some(&seat.place)) else { break };
+                if let Some(bytes) = waiter.lobby_bytes {
+                    self.lobby.leave(bytes);
+                }
+                self.begin(&seat, waiter.client, now_ms);
+                self.told.push((ticket, Told::Granted(at)));
+            }
+        }
+    }
+
+    fn begin(&mut self, seat: &Seat, client: Client, now_ms: u64) {
+        let desk = self.desks.entry(seat.place.node).or_default();
+        desk.begins(seat, client, &self.running, now_ms);
+        *self.running.entry(seat.place.clone()).or_default() += 1;
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     node::State,
     operation::{Lane, Operation},
     refusal::Refusal,
-    room::{EMBED_SLOTS, Place, Room, Seat},
+    room::{EMBED_SLOTS, Need, Place, Room, Seat},
     speed::Speeds,
 };
 use serde::Serialize;
@@ -236,7 +236,8 @@ impl<'a> Search<'a> {
             Lane::Embed => ("", EMBED_SLOTS),
             Lane::Free => ("", u32::MAX),
         };
-        let seat = Seat { place: Place { node: node.id, lane, model: key.into() }, limit };
+        let need = Need::of(node, listed).filter(|_| lane == Lane::Generate);
+        let seat = Seat { place: Place { node: node.id, lane, model: key.into() }, limit, need };
         let standing = self.standing(at, listed, &seat, pinned);
         let reason = rules::reason(&standing, None);
         Candidate { node: node.id, at, model: listed.name.as_str().into(), seat, standing, reason }

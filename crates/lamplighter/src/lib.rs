@@ -150,6 +150,7 @@ impl Lamplighter {
             &stop,
         );
         let places = Arc::new(Places::default());
+        tasks.spawn(places.clone().keep_time(stop.clone()));
         let requests = Arc::new(Requests::new(changed.clone()));
 
         let gateway = Gateway {

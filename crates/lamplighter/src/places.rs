@@ -1,25 +1,32 @@
-//! The waiting room in motion: `core::room` decides, this hands the places out and takes them back on drop.
+//! The waiting room in motion: `core::room` decides, this gives it the time, hands the places out and takes them back on drop.
 
+use crate::clock;
 use lamplighter_core::{
     fleet::NodeId,
-    room::{Client, Entry, Grant, Place, Room, Seat, Ticket},
+    room::{Arrival, Client, Entry, Place, Room, Seat, Ticket, Told},
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// All places on all nodes.
 #[derive(Debug, Default)]
 pub struct Places {
     inner: Mutex<Inner>,
+    /// Something is due earlier than the timer thinks.
+    sooner: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     room: Room,
-    waiting: HashMap<Ticket, oneshot::Sender<usize>>,
+    waiting: HashMap<Ticket, oneshot::Sender<Told>>,
+    /// What the timer waits for.
+    timer_ms: Option<u64>,
 }
 
 /// What became of a request that came in.
@@ -36,19 +43,31 @@ pub enum Entered {
     },
 }
 
+/// Why a wait has ended without a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The line was full, and its client had the most in it.
+    Displaced {
+        /// How many wait there.
+        waiting: usize,
+    },
+    /// It has waited to the end.
+    Expired,
+}
+
 impl Places {
-    /// Takes the first free seat, or a number in the line.
-    pub fn enter(self: &Arc<Self>, client: Client, seats: Vec<Seat>) -> Entered {
-        let mut inner = self.lock();
-        match inner.room.enter(client, seats.clone()) {
+    /// Takes the first free seat, or a place in the lines.
+    pub fn enter(self: &Arc<Self>, arrival: Arrival) -> Entered {
+        let (client, seats) = (arrival.client, arrival.seats.clone());
+        self.change(|inner, now_ms| match inner.room.enter(arrival, now_ms) {
             Entry::Taken(at) => Entered::Held(self.held(&seats, at, client)),
             Entry::Full { waiting } => Entered::Full { waiting },
             Entry::Waiting { ticket, .. } => {
-                let (granted, grant) = oneshot::channel();
-                inner.waiting.insert(ticket, granted);
-                Entered::Queued(Queued { places: self.clone(), ticket, client, seats, grant, done: false })
+                let (tell, told) = oneshot::channel();
+                inner.waiting.insert(ticket, tell);
+                Entered::Queued(Queued { places: self.clone(), ticket, client, seats, told, done: false })
             }
-        }
+        })
     }
 
     /// Looks at the room, for planning and for eyes.
@@ -59,14 +78,32 @@ impl Places {
     /// That node has come back from being down or failing: one generation at a time until the first success, then twice as
     /// many after each, until its places are reached.
     pub fn slow_start(&self, node: NodeId) {
-        self.lock().room.warm_up(node, 1);
+        self.change(|inner, now_ms| inner.room.warm_up(node, 1, now_ms));
     }
 
     /// A generation went well there. Costs next to nothing while the node is not starting slowly.
     pub fn succeeded(&self, node: NodeId) {
-        let mut inner = self.lock();
-        let grants = inner.room.succeeded(node);
-        inner.tell(grants);
+        self.change(|inner, now_ms| inner.room.succeeded(node, now_ms));
+    }
+
+    /// That machine is asleep or waking: nobody is let through to it. Its waiters come with [`Arrival::lobby_bytes`].
+    pub fn shut(&self, node: NodeId) {
+        self.change(|inner, _| inner.room.shut(node));
+    }
+
+    /// That machine is ready: who waits for it is let through, slowly at first, and their two minutes begin.
+    pub fn open(&self, node: NodeId) {
+        self.change(|inner, now_ms| inner.room.open(node, now_ms));
+    }
+
+    /// A node was looked at: these models, by key and with their bytes, are in its memory.
+    pub fn sees(&self, node: NodeId, loaded: &[(Arc<str>, u64)]) {
+        self.change(|inner, now_ms| inner.room.sees(node, loaded, now_ms));
+    }
+
+    /// Forgets what is known of nodes that are gone, as soon as nobody is there.
+    pub fn forget(&self, is_known: impl Fn(NodeId) -> bool) {
+        self.change(|inner, _| inner.room.forget(is_known));
     }
 
     /// Running and waiting requests of a node.
@@ -75,14 +112,53 @@ impl Places {
         self.with_room(|room| (room.running_on(node), room.waiting_for(node)))
     }
 
+    /// Ends waits and turns that end by time alone, until `stop`.
+    pub async fn keep_time(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let next_ms = {
+                let mut inner = self.lock();
+                inner.timer_ms = inner.room.next_ms();
+                inner.timer_ms
+            };
+            let due = async {
+                match next_ms {
+                    Some(at_ms) => {
+                        // One more: a timer may be a little early.
+                        let in_ms = at_ms.saturating_sub(clock::mono_ms()) + 1;
+                        tokio::time::sleep(Duration::from_millis(in_ms)).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.sooner.notified() => {}
+                () = due => self.change(|inner, now_ms| inner.room.tick(now_ms)),
+            }
+        }
+    }
+
     fn held(self: &Arc<Self>, seats: &[Seat], at: usize, client: Client) -> Held {
         Held { places: self.clone(), place: seats[at].place.clone(), seat: at, client }
     }
 
     fn leave(&self, place: &Place, client: Client) {
+        self.change(|inner, now_ms| inner.room.leave(place, client, now_ms));
+    }
+
+    /// Changes something, tells everybody whom it concerns, and sets the timer.
+    fn change<T>(&self, change: impl FnOnce(&mut Inner, u64) -> T) -> T {
         let mut inner = self.lock();
-        let grants = inner.room.leave(place, client);
-        inner.tell(grants);
+        // The clock is read under the lock: the room's time never goes back.
+        let changed = change(&mut inner, clock::mono_ms());
+        inner.tell();
+        if let Some(next_ms) = inner.room.next_ms()
+            && inner.timer_ms.is_none_or(|timer_ms| next_ms < timer_ms)
+        {
+            inner.timer_ms = Some(next_ms);
+            self.sooner.notify_one();
+        }
+        changed
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -92,11 +168,11 @@ impl Places {
 }
 
 impl Inner {
-    fn tell(&mut self, grants: Vec<Grant>) {
-        for grant in grants {
-            if let Some(waiter) = self.waiting.remove(&grant.ticket) {
-                // A waiter that is just leaving finds the grant when it is dropped, and gives the place back.
-                let _ = waiter.send(grant.seat);
+    fn tell(&mut self) {
+        for (ticket, told) in self.room.told() {
+            if let Some(waiter) = self.waiting.remove(&ticket) {
+                // A waiter that is just leaving finds it when it is dropped, and gives the place back.
+                let _ = waiter.send(told);
             }
         }
     }
@@ -125,40 +201,47 @@ pub struct Queued {
     ticket: Ticket,
     client: Client,
     seats: Vec<Seat>,
-    grant: oneshot::Receiver<usize>,
+    told: oneshot::Receiver<Told>,
     done: bool,
 }
 
 impl Queued {
     /// Waits for a place. Cancel-safe: the turn is kept.
-    pub async fn granted(&mut self) -> Held {
-        match (&mut self.grant).await {
-            Ok(at) => {
-                self.done = true;
-                self.places.held(&self.seats, at, self.client)
-            }
+    ///
+    /// # Errors
+    /// [`Left`], when it has to go without one.
+    pub async fn granted(&mut self) -> Result<Held, Left> {
+        let told = match (&mut self.told).await {
+            Ok(told) => told,
             // The sender lives as long as the ticket waits; without it there is nothing to wait for.
             Err(_) => std::future::pending().await,
+        };
+        self.done = true;
+        match told {
+            Told::Granted(at) => Ok(self.places.held(&self.seats, at, self.client)),
+            Told::Displaced(waiting) => Err(Left::Displaced { waiting }),
+            Told::Expired => Err(Left::Expired),
         }
     }
 
-    /// Nodes have come or gone: other seats, the same turn. False when one of the old seats has been granted already.
+    /// Nodes have come or gone: other seats, the same turn. False when it has been told already what became of it.
     #[must_use]
     pub fn reseat(&mut self, seats: Vec<Seat>) -> bool {
-        let mut inner = self.places.lock();
-        if !inner.waiting.contains_key(&self.ticket) {
-            return false;
-        }
-        self.seats.clone_from(&seats);
-        let grants = inner.room.reseat(self.ticket, seats);
-        inner.tell(grants);
-        true
+        let (ticket, mine) = (self.ticket, &mut self.seats);
+        self.places.change(|inner, now_ms| {
+            if !inner.waiting.contains_key(&ticket) {
+                return false;
+            }
+            mine.clone_from(&seats);
+            inner.room.reseat(ticket, seats, now_ms);
+            true
+        })
     }
 
-    /// How many wait before it.
+    /// How many would be served before it if nothing changed.
     #[must_use]
     pub fn ahead(&self) -> usize {
-        self.places.with_room(|room| room.ahead_of(self.ticket).unwrap_or(0))
+        self.places.lock().room.ahead_of(self.ticket, clock::mono_ms()).unwrap_or(0)
     }
 }
 
@@ -167,15 +250,12 @@ impl Drop for Queued {
         if self.done {
             return;
         }
-        let given_up = {
-            let mut inner = self.places.lock();
-            inner.waiting.remove(&self.ticket);
-            let grants = inner.room.give_up(self.ticket);
-            let was_waiting = grants.is_some();
-            inner.tell(grants.unwrap_or_default());
-            was_waiting
-        };
-        if !given_up && let Ok(at) = self.grant.try_recv() {
+        let ticket = self.ticket;
+        self.places.change(|inner, now_ms| {
+            inner.waiting.remove(&ticket);
+            inner.room.give_up(ticket, now_ms)
+        });
+        if let Ok(Told::Granted(at)) = self.told.try_recv() {
             self.places.leave(&self.seats[at].place, self.client);
         }
     }
@@ -184,10 +264,12 @@ impl Drop for Queued {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lamplighter_core::operation::Lane;
+    use lamplighter_core::{operation::Lane, room::WAIT_MS};
 
-    fn seat(limit: u32) -> Vec<Seat> {
-        vec![Seat { place: Place { node: NodeId(1), lane: Lane::Generate, model: "m".into() }, limit }]
+    fn arrival(client: u64) -> Arrival {
+        let place = Place { node: NodeId(1), lane: Lane::Generate, model: "m".into() };
+        let seats = vec![Seat { place, limit: 1, need: None }];
+        Arrival { client: Client(client), cost: 1, seats, lobby_bytes: None }
     }
 
     fn queued(entered: Entered) -> Queued {
@@ -200,17 +282,50 @@ mod tests {
     #[tokio::test]
     async fn a_place_goes_to_who_waits_and_a_leaver_loses_nothing() {
         let places = Arc::new(Places::default());
-        let Entered::Held(held) = places.enter(Client(1), seat(1)) else { panic!() };
-        let mut second = queued(places.enter(Client(2), seat(1)));
-        let third = queued(places.enter(Client(3), seat(1)));
+        let Entered::Held(held) = places.enter(arrival(1)) else { panic!() };
+        let mut second = queued(places.enter(arrival(2)));
+        let third = queued(places.enter(arrival(3)));
         assert_eq!((second.ahead(), third.ahead()), (0, 1));
         drop(held);
         drop(third);
-        let held = second.granted().await;
+        let held = second.granted().await.unwrap();
         // Granted and dropped before it was taken: the place comes back.
-        let fourth = queued(places.enter(Client(4), seat(1)));
+        let fourth = queued(places.enter(arrival(4)));
         drop(held);
         drop(fourth);
         assert_eq!(places.load_of(NodeId(1)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_wakes_lets_its_waiters_in_one_by_one() {
+        let places = Arc::new(Places::default());
+        places.shut(NodeId(1));
+        let sleeper = || Arrival { lobby_bytes: Some(1), ..arrival(1) };
+        let (mut first, mut second) = (queued(places.enter(sleeper())), queued(places.enter(sleeper())));
+        assert!(tokio::time::timeout(Duration::from_millis(20), first.granted()).await.is_err());
+        places.open(NodeId(1));
+        let held = first.granted().await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), second.granted()).await.is_err());
+        places.succeeded(NodeId(1));
+        drop(held);
+        second.granted().await.unwrap();
+    }
+
+    /// The two minutes, by the timer itself: its clock is moved, not waited for.
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_ends_a_wait() {
+        let places = Arc::new(Places::default());
+        let stop = CancellationToken::new();
+        let timer = tokio::spawn(places.clone().keep_time(stop.clone()));
+        let Entered::Held(_held) = places.enter(arrival(1)) else { panic!() };
+        let mut second = queued(places.enter(arrival(2)));
+        // The room's clock does not stand still here: what is due is made due.
+        let waiting = tokio::time::timeout(Duration::from_millis(WAIT_MS / 2), second.granted()).await;
+        assert!(waiting.is_err(), "half the time");
+        places.change(|inner, now_ms| inner.room.tick(now_ms + WAIT_MS));
+        assert_eq!(second.granted().await.unwrap_err(), Left::Expired);
+        assert_eq!(places.load_of(NodeId(1)), (1, 0));
+        stop.cancel();
+        timer.await.unwrap();
     }
 }

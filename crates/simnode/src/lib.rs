@@ -121,6 +121,11 @@ impl SimNode {
         self.node.residents.loaded().into_iter().map(|resident| resident.model.name).collect()
     }
 
+    /// How often a request had to bring its model into memory, where that takes time.
+    pub fn loads(&self) -> usize {
+        self.node.residents.loads()
+    }
+
     /// The last 4096 requests, oldest first.
     pub fn seen(&self) -> Vec<Seen> {
         self.node.recorder.seen()

@@ -58,6 +58,8 @@ pub(crate) struct Residents {
     inner: Mutex<Inner>,
     changed: Notify,
     waiting: AtomicUsize,
+    /// Models that requests have brought into memory.
+    loads: AtomicUsize,
     parallel: usize,
     max_queue: Option<usize>,
     load_ms: u64,
@@ -74,6 +76,7 @@ impl Residents {
             inner: Mutex::default(),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),
+            loads: AtomicUsize::new(0),
             parallel: profile.parallel.max(1),
             max_queue: profile.max_queue,
             load_ms: profile.load_ms,
@@ -168,6 +171,11 @@ impl Residents {
         (self.parallel, self.parallel - free.min(self.parallel))
     }
 
+    /// Loads that took time, since the start.
+    pub(crate) fn loads(&self) -> usize {
+        self.loads.load(Relaxed)
+    }
+
     /// Requests waiting for a slot or a load.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
@@ -191,6 +199,7 @@ impl Residents {
         }
         let now = Instant::now();
         let ready_at = now + load;
+        self.loads.fetch_add(usize::from(!load.is_zero()), Relaxed);
         inner.loaded.push(Resident {
             model: model.clone(),
             ready_at,

@@ -27,7 +27,7 @@ pub const MODULES: &[Row] = &[
     // Wire formats know no node and no socket, engines know no wire format: they meet in `proxy`.
     row("dialects", &[]),
     row("engines", &[]),
-    row("places", &[]),
+    row("places", &["clock"]),
     // What stands in this computer's own network, for waking machines on it.
     row("interfaces", &[]),
     row("neighbours", &[]),

@@ -3,18 +3,19 @@
 use super::trip::Trip;
 use crate::{
     live::UnderWay,
-    places::{Entered, Held},
+    places::{Entered, Held, Left},
     registry::House,
 };
-use lamplighter_core::{operation::Lane, refusal::Refusal, route::Candidate};
+use lamplighter_core::{
+    operation::Lane,
+    refusal::Refusal,
+    room::{self, Arrival, WAIT_MS},
+    route::Candidate,
+};
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
-
-/// Time in the waiting room.
-const WAIT: Duration = Duration::from_secs(120);
 
 impl Trip {
-    /// Takes a place at one of the candidates, or waits for one. While it waits, nodes may come and go: the line is kept.
+    /// Takes a place at one of the candidates, or waits for one. While it waits, nodes may come and go: its turn is kept.
     pub(super) async fn place(
         &self,
         under_way: &UnderWay,
@@ -25,31 +26,41 @@ impl Trip {
             return Ok((house, candidates.swap_remove(0), None));
         }
         let seats = |candidates: &[Candidate]| candidates.iter().map(|c| c.seat.clone()).collect::<Vec<_>>();
-        let mut queued = match self.proxy.places.enter(self.call.client, seats(&candidates)) {
+        let arrival = Arrival {
+            client: self.call.client,
+            cost: room::cost(self.call.body.len()),
+            seats: seats(&candidates),
+            lobby_bytes: None,
+        };
+        let full = |house: &House, candidates: &[Candidate], waiting| {
+            let node = house.fleet.nodes[candidates[0].at].name().to_owned();
+            Refusal::RoomFull { node, waiting }
+        };
+        let mut queued = match self.proxy.places.enter(arrival) {
             Entered::Held(held) => {
                 let candidate = candidates.swap_remove(held.seat);
                 return Ok((house, candidate, Some(held)));
             }
-            Entered::Full { waiting } => {
-                let node = house.fleet.nodes[candidates[0].at].name().to_owned();
-                return Err(Refusal::RoomFull { node, waiting });
-            }
+            Entered::Full { waiting } => return Err(full(&house, &candidates, waiting)),
             Entered::Queued(queued) => queued,
         };
         let mut changes = self.proxy.registry.subscribe();
         changes.mark_unchanged();
-        let deadline = Instant::now() + WAIT;
         loop {
             under_way.waits(queued.ahead());
             tokio::select! {
                 biased;
-                held = queued.granted() => {
-                    let candidate = candidates.swap_remove(held.seat);
-                    return Ok((house, candidate, Some(held)));
-                }
-                () = tokio::time::sleep_until(deadline) => {
-                    return Err(Refusal::WaitedTooLong { model: self.envelope.model.clone(), waited_s: WAIT.as_secs() });
-                }
+                granted = queued.granted() => return match granted {
+                    Ok(held) => {
+                        let candidate = candidates.swap_remove(held.seat);
+                        Ok((house, candidate, Some(held)))
+                    }
+                    Err(Left::Displaced { waiting }) => Err(full(&house, &candidates, waiting)),
+                    Err(Left::Expired) => {
+                        let waited_s = Duration::from_millis(WAIT_MS).as_secs();
+                        Err(Refusal::WaitedTooLong { model: self.envelope.model.clone(), waited_s })
+                    }
+                },
                 () = under_way.cancel_token().cancelled() => return Err(self.proxy.requests.why_cancelled()),
                 // The position in the line moves.
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
