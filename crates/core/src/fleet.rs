@@ -32,6 +32,8 @@ pub struct Queue {
     pub running: u32,
     /// Waiting for their turn.
     pub waiting: u32,
+    /// How full the engine's memory for prompts is, where it tells (vLLM): a new one waits when it is.
+    pub cache_percent: Option<u8>,
 }
 
 /// One node as routing sees it.

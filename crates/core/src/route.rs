@@ -68,6 +68,8 @@ pub struct Candidate {
     pub at: usize,
     /// The model's name as that node writes it.
     pub model: Arc<str>,
+    /// Position of the model in the node's list.
+    pub model_at: usize,
     /// The place it takes there, and how many there are.
     pub seat: Seat,
     /// What each rule sees of it.
@@ -184,12 +186,12 @@ impl<'a> Search<'a> {
         let fleet = self.fleet;
         if self.everyone {
             for (at, node) in fleet.nodes.iter().enumerate() {
-                let listed = node.models.iter().find(|listed| listed.answers_to(target.model));
-                found.extend(self.consider(at, listed, target, target_at));
+                let model = node.models.iter().position(|listed| listed.answers_to(target.model));
+                found.extend(self.consider(at, model, target, target_at));
             }
         } else {
             for &Offer { node: at, model } in fleet.catalogue.holders(target.model) {
-                found.extend(self.consider(at, fleet.nodes[at].models.get(model), target, target_at));
+                found.extend(self.consider(at, Some(model), target, target_at));
             }
         }
         found.sort_by(|a, b| rules::compare(&a.standing, &b.standing));
@@ -206,12 +208,13 @@ impl<'a> Search<'a> {
     fn consider(
         &mut self,
         at: usize,
-        listed: Option<&'a Model>,
+        model_at: Option<usize>,
         target: Target<'_>,
         target_at: usize,
     ) -> Option<Candidate> {
         let node = &self.fleet.nodes[at];
-        match self.judge(node, listed, target) {
+        let model_at = model_at.unwrap_or(usize::MAX);
+        match self.judge(node, node.models.get(model_at), target) {
             Ok(listed) if node.sleeps() => {
                 let (model, policy) = (listed.name.as_str().into(), target.wake);
                 self.asleep.push(Asleep { node: node.id, at, model, target: target_at, policy });
@@ -219,7 +222,7 @@ impl<'a> Search<'a> {
                 self.passed_over.push(PassedOver { node, model, why });
                 None
             }
-            Ok(listed) => Some(self.candidate(at, listed, target.node.is_some())),
+            Ok(listed) => Some(self.candidate(at, model_at, listed, target.node.is_some())),
             Err(why) => {
                 let (node, model) = (node.name().to_owned(), target.model.to_owned());
                 self.passed_over.push(PassedOver { node, model, why });
@@ -228,7 +231,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn candidate(&self, at: usize, listed: &Model, pinned: bool) -> Candidate {
+    fn candidate(&self, at: usize, model_at: usize, listed: &Model, pinned: bool) -> Candidate {
         let node = &self.fleet.nodes[at];
         let lane = self.ask.operation.lane();
         let (key, limit): (&str, u32) = match lane {
@@ -240,7 +243,7 @@ impl<'a> Search<'a> {
         let seat = Seat { place: Place { node: node.id, lane, model: key.into() }, limit, need };
         let standing = self.standing(at, listed, &seat, pinned);
         let reason = rules::reason(&standing, None);
-        Candidate { node: node.id, at, model: listed.name.as_str().into(), seat, standing, reason }
+        Candidate { node: node.id, at, model: listed.name.as_str().into(), model_at, seat, standing, reason }
     }
 }
 

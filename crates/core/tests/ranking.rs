@@ -41,6 +41,10 @@ fn node(at: u32, models: Vec<Model>) -> Node {
     }
 }
 
+fn queue(running: u32, waiting: u32) -> Queue {
+    Queue { running, waiting, cache_percent: None }
+}
+
 fn fleet(nodes: Vec<Node>) -> Fleet {
     Fleet { catalogue: Catalogue::merge(&nodes), nodes, ..Fleet::default() }
 }
@@ -82,7 +86,7 @@ fn a_conversation_goes_on_where_it_was_while_there_is_a_place() {
     fleet.nodes[1].state = State::Degraded;
     assert_eq!(planned(&fleet, &room, again), (vec![vec![0, 1]], "steady"));
     fleet.nodes[1].state = State::Up;
-    fleet.nodes[1].told.queue = Some(Queue { running: 1, waiting: 3 });
+    fleet.nodes[1].told.queue = Some(queue(1, 3));
     assert_eq!(planned(&fleet, &room, again).0, [[0, 1]], "others have filled it behind our back");
     fleet.nodes[1].told.queue = None;
     let other = Home { model: "other".into(), ..home.clone() };
@@ -115,7 +119,7 @@ fn r18_a_conversation_keeps_its_contents() {
     fleet.catalogue = Catalogue::merge(&fleet.nodes);
     assert_eq!(planned(&fleet, &room, again).0, [[0, 2]], "its own node fails at work: it may change");
     fleet.nodes[2].state = State::Up;
-    fleet.nodes[2].told.queue = Some(Queue { running: 1, waiting: 4 });
+    fleet.nodes[2].told.queue = Some(queue(1, 4));
     assert_eq!(planned(&fleet, &room, again).0, [[0, 2]], "its own node is overrun: it may change");
 }
 
@@ -123,14 +127,21 @@ fn r18_a_conversation_keeps_its_contents() {
 fn the_shortest_line_counts_what_the_engine_tells() {
     let mut fleet = fleet((0..3).map(|at| node(at, vec![model("m", at > 0)])).collect());
     let mut room = Room::default();
-    fleet.nodes[1].told.queue = Some(Queue { running: 0, waiting: 2 });
+    fleet.nodes[1].told.queue = Some(queue(0, 2));
     assert_eq!(planned(&fleet, &room, ask("m")), (vec![vec![2, 0, 1]], "loaded"));
     for node in 0..3 {
         take(&fleet, &mut room, node);
     }
     assert_eq!(planned(&fleet, &room, ask("m")), (vec![vec![2, 0, 1]], "queue"));
-    fleet.nodes[2].told.queue = Some(Queue { running: 7, waiting: 0 });
+    fleet.nodes[2].told.queue = Some(queue(7, 0));
     assert_eq!(planned(&fleet, &room, ask("m")).0, [[0, 1, 2]], "seven of others run there");
+
+    let room = Room::default();
+    for node in &mut fleet.nodes {
+        node.told.queue = None;
+    }
+    fleet.nodes[1].told.queue = Some(Queue { cache_percent: Some(97), ..queue(0, 0) });
+    assert_eq!(planned(&fleet, &room, ask("m")).0, [[2, 0, 1]], "its memory for prompts is full");
 }
 
 #[test]

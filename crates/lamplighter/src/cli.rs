@@ -51,6 +51,9 @@ enum Command {
     Explain {
         /// The model or alias, perhaps with `@node`.
         model: String,
+        /// A conversation, by the name that its client gives it in a header such as `x-session-id`.
+        #[arg(long)]
+        session: Option<String>,
         /// For programs.
         #[arg(long)]
         json: bool,
@@ -110,7 +113,7 @@ impl Cli {
             Command::Serve => return serve::run(options),
             Command::Status { json, watch } => status::run(config, json, watch),
             Command::Models { json } => models::run(config, json),
-            Command::Explain { model, json } => explain::run(config, &model, json),
+            Command::Explain { model, session, json } => explain::run(config, &model, session.as_deref(), json),
             Command::Load { node, model } => act::load(config, &node, &model),
             Command::Unload { node, model } => act::unload(config, &node, model.as_deref()),
             Command::Wake { node, wait, load } => wake::wake(config, &node, wait, load.as_deref()),

@@ -4,8 +4,14 @@ mod sleep;
 
 pub use sleep::NotWoken;
 
+mod explain;
+
+pub use explain::Question;
+
 use crate::{
-    clock, engines,
+    clock,
+    conversations::Conversations,
+    engines,
     history::History,
     live::Requests,
     models::Models,
@@ -13,19 +19,16 @@ use crate::{
     registry::{House, Registry},
     sessions::Sessions,
     settings::Settings,
+    speeds::Measured,
     steering::Steering,
     waker::Waker,
 };
 use futures::Stream;
 use lamplighter_core::{
-    mode::Mode,
     model::key,
     node::{Presence, State},
-    operation::Operation,
-    route::{self, Ask},
     snapshot::{Gateway, Level, ListedModel, Node, Problem, Snapshot},
 };
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
     sync::{
@@ -62,6 +65,10 @@ pub struct Parts {
     pub requests: Arc<Requests>,
     /// Knows the routing mode.
     pub steering: Arc<Steering>,
+    /// Knows where conversations were answered.
+    pub conversations: Arc<Conversations>,
+    /// Knows how fast the nodes write.
+    pub speeds: Arc<Measured>,
     /// Changes the configuration.
     pub settings: Arc<Settings>,
     /// Keeps what outlives the process.
@@ -85,6 +92,8 @@ pub struct Control {
     places: Arc<Places>,
     requests: Arc<Requests>,
     steering: Arc<Steering>,
+    conversations: Arc<Conversations>,
+    speeds: Arc<Measured>,
     settings: Arc<Settings>,
     models: Models,
     history: Arc<History>,
@@ -111,6 +120,8 @@ impl Control {
             places: parts.places,
             requests: parts.requests,
             steering: parts.steering,
+            conversations: parts.conversations,
+            speeds: parts.speeds,
             settings: parts.settings,
             models: Models::new(parts.registry.clone(), http.clone()),
             registry: parts.registry,
@@ -252,41 +263,6 @@ impl Control {
             requests: self.requests.list(),
             totals: self.requests.totals(),
             problems: self.problems(&house),
-        }
-    }
-
-    /// How a request would be routed now.
-    #[must_use]
-    pub fn explain(&self, model: &str, operation: Operation, pin: Option<&str>) -> Value {
-        let house = self.registry.house();
-        let fleet = &house.fleet;
-        let local_only = self.steering.mode() == Mode::Local;
-        let planned = self.places.with_room(|room| {
-            route::plan(fleet, room, Ask { pin, local_only, ..Ask::new(model, operation) })
-        });
-        match planned {
-            Ok(plan) => {
-                let candidates: Vec<Value> = plan
-                    .tiers
-                    .iter()
-                    .flat_map(|tier| tier.candidates.iter().map(move |candidate| (tier, candidate)))
-                    .map(|(tier, candidate)| {
-                        let running = self.places.with_room(|room| room.running(&candidate.seat.place));
-                        json!({
-                            "model": tier.model, "node": fleet.nodes[candidate.at].name(), "node_model": &*candidate.model,
-                            "reason": candidate.reason.words, "running": running, "slots": candidate.seat.limit,
-                        })
-                    })
-                    .collect();
-                json!({ "model": model, "alias": plan.alias, "operation": operation, "candidates": candidates,
-                    "passed_over": plan.passed_over, "refusal": null })
-            }
-            Err(no_route) => {
-                let refusal = &no_route.refusal;
-                json!({ "model": model, "alias": null, "operation": operation, "candidates": [],
-                    "passed_over": no_route.passed_over,
-                    "refusal": { "code": refusal.code(), "message": refusal.message(), "hint": refusal.hint() } })
-            }
         }
     }
 

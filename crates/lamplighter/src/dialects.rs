@@ -3,6 +3,7 @@
 //! Requests pass through unread but for their [`envelope`]; answers pass through with a [`judge`] listening, which knows
 //! when a stream is complete. Refusals are dressed in the caller's own error shape.
 
+pub mod conversation;
 pub mod envelope;
 pub mod heartbeat;
 pub mod json;
@@ -14,6 +15,8 @@ mod anthropic;
 mod ollama;
 mod openai;
 mod responses;
+
+pub use responses::id as response_id;
 
 use bytes::Bytes;
 use lamplighter_core::{operation::Dialect, refusal::Refusal};

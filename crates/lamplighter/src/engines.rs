@@ -11,6 +11,7 @@ mod lmstudio;
 mod loading;
 mod ollama;
 mod openai;
+mod queue;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,10 @@ pub struct Asker {
     /// The list that the last look handed out.
     listing: Option<Vec<Model>>,
     ollama: ollama::Memory,
+    /// Where it tells who waits there.
+    queue: queue::Routes,
+    /// Requests of ours are under way there.
+    at_work: bool,
     /// A refusal may concern only some routes (llama-server's `/health` needs no key): then a pulse proves nothing.
     refused: bool,
 }
@@ -117,6 +122,8 @@ impl Asker {
             identity: None,
             listing: None,
             ollama: ollama::Memory::default(),
+            queue: queue::Routes::default(),
+            at_work: false,
             refused: false,
         }
     }
@@ -156,6 +163,12 @@ impl Asker {
         self.identity = None;
         self.listing = None;
         self.ollama = ollama::Memory::default();
+        self.queue = queue::Routes::default();
+    }
+
+    /// Are requests of ours under way there? Some engines must not be asked for more than a sign of life when they are idle.
+    pub fn at_work(&mut self, at_work: bool) {
+        self.at_work = at_work;
     }
 
     async fn ask(&mut self, depth: Depth) -> Result<Option<Vec<Model>>, Report> {
@@ -182,12 +195,20 @@ impl Asker {
     async fn ask_engine(&mut self, depth: Depth) -> Result<Option<Vec<Model>>, Stop> {
         let Some(who) = &self.identity else { return Err(Stop::NotIt) };
         let line = &self.line;
-        let found = match who.engine {
+        let mut found = match who.engine {
             Engine::Ollama => ollama::look(line, &mut self.ollama, depth).await?,
             Engine::Llamacpp => llamacpp::look(line, who.flavour, depth).await?,
             Engine::Lmstudio => lmstudio::look(line).await?,
             Engine::Vllm => openai::look_vllm(line, depth).await?,
             Engine::Openai => openai::look(line, depth).await?,
+        };
+        // Only after it has shown that it is well: these may fail as they like.
+        found.told.queue = match who.engine {
+            Engine::Vllm => queue::of_vllm(line, &mut self.queue).await,
+            Engine::Llamacpp if who.flavour.is_single() && self.at_work => {
+                queue::of_llamacpp(line, &mut self.queue).await
+            }
+            _ => None,
         };
         let upgraded = found.version.is_some() && found.version != who.version;
         // A single llama-server with another model was started anew, perhaps with other options.

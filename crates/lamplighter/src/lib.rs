@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod control_file;
+pub mod conversations;
 pub mod demo;
 pub mod dialects;
 pub mod discovery;
@@ -31,6 +32,7 @@ pub mod secrets;
 pub mod server;
 pub mod sessions;
 pub mod settings;
+pub mod speeds;
 pub mod steering;
 pub mod store;
 pub mod upstream;
@@ -39,6 +41,7 @@ pub mod waker;
 use config::{Broken, Loaded, Origin};
 use control::{CONFIG, Control, Parts};
 use control_file::{ControlFile, Whose};
+use conversations::Conversations;
 use demo::Demo;
 use history::{History, Keeping};
 use lamplighter_core::{
@@ -52,6 +55,7 @@ use proxy::Proxy;
 use registry::Registry;
 use server::{Guard, House, Keyring, Limits};
 use settings::Settings;
+use speeds::Measured;
 use std::{
     fmt,
     net::SocketAddr,
@@ -152,6 +156,7 @@ impl Lamplighter {
         let places = Arc::new(Places::default());
         tasks.spawn(places.clone().keep_time(stop.clone()));
         let requests = Arc::new(Requests::new(changed.clone()));
+        let (conversations, speeds) = (Arc::new(Conversations::default()), Arc::new(Measured::default()));
 
         let gateway = Gateway {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -198,6 +203,8 @@ impl Lamplighter {
             places: places.clone(),
             requests: requests.clone(),
             steering: steering.clone(),
+            conversations: conversations.clone(),
+            speeds: speeds.clone(),
             settings: settings.clone(),
             history,
             waker,
@@ -207,7 +214,14 @@ impl Lamplighter {
         }));
         tasks.spawn(control.clone().run());
         tasks.spawn(reload::run(settings, control.clone(), stop.clone()));
-        let proxy = Arc::new(Proxy { registry, places, requests: requests.clone(), steering });
+        let proxy = Arc::new(Proxy {
+            registry,
+            places,
+            requests: requests.clone(),
+            steering,
+            conversations,
+            speeds,
+        });
         let guard = Guard::new(
             &bound.addresses,
             server.allowed_hosts.clone(),

@@ -12,6 +12,7 @@ use crate::{
     },
     live::{Outcome, UnderWay},
     places::Held,
+    speeds::Stopwatch,
 };
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming};
@@ -44,6 +45,8 @@ pub struct Holding {
     pub place: Option<Held>,
     /// Its open request on the node.
     pub open: OpenRequest,
+    /// Measures how fast the node writes, when that is worth something.
+    pub stopwatch: Option<Stopwatch>,
 }
 
 /// The answer's body.
@@ -185,6 +188,9 @@ impl Metered {
     /// Notes what the judge has heard.
     fn hear(&mut self) {
         if let Some(judge) = &self.judge {
+            if let Some(stopwatch) = &mut self.holding.stopwatch {
+                stopwatch.beat();
+            }
             self.holding.under_way.events(judge.events());
             if judge.standing() != Standing::Unfinished {
                 self.holding.under_way.ends(Outcome::Answered);
@@ -238,6 +244,11 @@ impl Metered {
             && let Some(judge) = &self.judge
         {
             self.holding.under_way.tokens(judge.tokens());
+            if let Some(stopwatch) = &self.holding.stopwatch {
+                // Without a count from the node: about one token per event.
+                let told = judge.tokens().output;
+                stopwatch.stop(if told > 0 { told } else { judge.events() });
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The one path of a request, from the envelope to the last byte of the answer.
 
 mod early;
+mod experience;
 mod failed;
 mod place;
 mod trip;
@@ -9,6 +10,7 @@ use crate::{
     answer::{self, Reply},
     aside,
     attempt::Opened,
+    conversations::{Conversations, Session},
     dialects::{
         envelope::{self, Envelope},
         heartbeat::{self, Heartbeat},
@@ -17,6 +19,7 @@ use crate::{
     meter::{Holding, Metered},
     places::{Held, Places},
     registry::Registry,
+    speeds::{Measured, Stopwatch},
     steering::Steering,
 };
 use bytes::Bytes;
@@ -46,6 +49,8 @@ pub struct Call {
     pub pin: Option<String>,
     /// The query, without its `?`.
     pub query: Option<String>,
+    /// The conversation that it belongs to, as far as its headers tell.
+    pub session: Session,
     /// Headers that may go up to a node.
     pub headers: HeaderMap,
     /// The body.
@@ -63,6 +68,10 @@ pub struct Proxy {
     pub requests: Arc<Requests>,
     /// Knows the routing mode.
     pub steering: Arc<Steering>,
+    /// Knows where conversations were answered.
+    pub conversations: Arc<Conversations>,
+    /// Knows how fast the nodes write.
+    pub speeds: Arc<Measured>,
 }
 
 /// Serves one request. Refusals are dressed in the caller's dialect.
@@ -117,6 +126,7 @@ struct Arrived {
     node: String,
     held: Option<Held>,
     opened: Opened,
+    stopwatch: Option<Stopwatch>,
 }
 
 enum Ended {
@@ -166,7 +176,7 @@ impl Arrived {
     /// The way down: everything that the request holds is given back when it is dropped.
     fn into_body(self, under_way: UnderWay, dialect: Dialect, heartbeat: Option<Heartbeat>) -> Metered {
         let Opened { answer, ends, open, .. } = self.opened;
-        let holding = Holding { under_way, place: self.held, open };
+        let holding = Holding { under_way, place: self.held, open, stopwatch: self.stopwatch };
         Metered::new(answer, dialect, self.node, ends.cut, holding, heartbeat)
     }
 }

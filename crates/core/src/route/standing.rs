@@ -9,6 +9,9 @@ use crate::{
     room::Seat,
 };
 
+/// From here on an engine's memory for prompts counts as full: it throws others' out for a new one, or lets it wait.
+const CACHE_FULL_PERCENT: u8 = 95;
+
 /// Conversations leave a node that has this many waiting for each of its places: by then it is a line, not a neighbour.
 const QUEUE_PER_PLACE: u32 = 4;
 
@@ -70,7 +73,9 @@ impl Search<'_> {
                 && told.waiting < seat.limit
                 && home.is_some_and(|home| home.node == node.id),
             loaded: listed.loaded,
-            free: has_place && told.waiting == 0,
+            free: has_place
+                && told.waiting == 0
+                && told.cache_percent.is_none_or(|full| full < CACHE_FULL_PERCENT),
             running: ours.max(told.running),
             waiting,
             slots: seat.limit,

@@ -4,7 +4,7 @@
 //! it is strict ([`super::json`]), keys are compared decoded, a second `model` or `stream` is refused (another parser may take
 //! the other one), and anything after the object is refused. Strings, the bulk of a prompt, are skipped with `memchr`.
 
-use super::json::Cursor;
+use super::{conversation::Marks, json::Cursor};
 use bytes::Bytes;
 use lamplighter_core::refusal::Refusal;
 use std::{borrow::Cow, ops::Range};
@@ -21,6 +21,8 @@ pub struct Envelope {
     pub model_at: Range<usize>,
     /// The value of `stream`, when there is one.
     pub stream: Option<bool>,
+    /// Where it says which conversation it belongs to.
+    pub marks: Marks,
 }
 
 /// Reads the envelope of a JSON body.
@@ -56,6 +58,7 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
     }
     let mut model: Option<(String, Range<usize>)> = None;
     let mut stream: Option<Option<bool>> = None;
+    let mut marks = Marks::default();
     at.skip_space();
     if at.peek() == Some(b'}') {
         at.take();
@@ -66,7 +69,7 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
             at.skip_space();
             at.expect(b':')?;
             at.skip_space();
-            let value = at.value()?;
+            let value = marks.value(&mut at, body, &body[key.clone()])?;
             let key = key_among(&body[key], model_names)?;
             if key.is_some_and(|key| model_names.contains(&key)) {
                 if model.is_some() {
@@ -100,7 +103,7 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
     if model.is_empty() {
         return Err("\"model\" is empty".into());
     }
-    Ok(Envelope { model, model_at, stream: stream.flatten() })
+    Ok(Envelope { model, model_at, stream: stream.flatten(), marks })
 }
 
 /// Which of the names that we look for the raw key (with its quotes) is. Escapes count decoded: `"mod\u0065l"` is `model`.

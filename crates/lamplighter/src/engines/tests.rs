@@ -361,3 +361,34 @@ async fn t48_a_bomb_of_models_is_cut() {
     let look = asker_with(&url, None, Some(Engine::Openai)).look(Depth::Full).await;
     assert_eq!(look.listing.map(|models| models.len()), Some(lenient::MAX_MODELS));
 }
+
+/// Who waits in the engine itself, where it tells; a route that is gone is no failure, and is not asked for again (R19).
+#[tokio::test]
+async fn queues_are_read_where_they_are_told() {
+    let vllm = SimNode::start(Profile::vllm("vllm").model(SimModel::new("m"))).await.unwrap();
+    let mut asker = asker(&vllm.url());
+    let told = asker.look(Depth::Full).await.told.queue.expect("vLLM tells");
+    assert_eq!((told.running, told.waiting, told.cache_percent), (0, 0, None));
+    vllm.set_fault(
+        FaultRule::from(Fault::Status { status: 404, retry_after: None, body: None })
+            .on(On::Path("/metrics".into())),
+    );
+    for _ in 0..3 {
+        let look = asker.look(Depth::Pulse).await;
+        assert_eq!((look.report, look.told.queue), (Report::Answered, None));
+    }
+    assert_eq!(asked(&vllm, "/metrics"), 2, "not there: not asked again");
+
+    let llama = SimNode::start(Profile::llamacpp("llama").model(SimModel::new("m"))).await.unwrap();
+    let mut asker = self::asker(&llama.url());
+    assert_eq!(asker.look(Depth::Full).await.told.queue, None);
+    assert_eq!(asked(&llama, "/metrics"), 0, "idle: asking would keep it from sleeping");
+    asker.at_work(true);
+    assert!(asker.look(Depth::Pulse).await.told.queue.is_some());
+    llama.set_fault(
+        FaultRule::from(Fault::Status { status: 501, retry_after: None, body: None })
+            .on(On::Path("/metrics".into())),
+    );
+    assert_eq!(asker.look(Depth::Pulse).await.told.queue.map(|queue| queue.running), Some(0), "by its slots");
+    assert_eq!((asked(&llama, "/metrics"), asked(&llama, "/slots")), (2, 1));
+}

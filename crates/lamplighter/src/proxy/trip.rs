@@ -3,6 +3,7 @@
 use super::{Arrived, Call, Done, Ended, Proxy};
 use crate::{
     attempt::{self, Sending},
+    clock,
     dialects::envelope::{self, Envelope},
     live::UnderWay,
     registry::House,
@@ -86,7 +87,8 @@ impl Trip {
             match attempt::open(upstream, sending).await {
                 Ok(opened) => {
                     self.proxy.registry.worked(candidate.node, upstream);
-                    return Ok(Arrived { candidate, node, held, opened });
+                    let stopwatch = self.learn(&house, &candidate, &opened);
+                    return Ok(Arrived { candidate, node, held, opened, stopwatch });
                 }
                 Err(failed) => {
                     if let Some(what) = failed.at_work() {
@@ -112,13 +114,18 @@ impl Trip {
         let deadline = Instant::now() + LOOKING;
         loop {
             let house = changes.borrow_and_update().clone();
+            let home = self.home(&house);
             let ask = Ask {
                 pin: self.call.pin.as_deref(),
                 local_only: self.proxy.steering.mode() == Mode::Local,
+                home: home.as_ref(),
+                wall_ms: clock::wall_ms(),
                 ..Ask::new(&self.envelope.model, self.call.operation)
             };
-            let planned =
-                self.proxy.places.with_room(|room| route::plan_among_holders(&house.fleet, room, ask));
+            let planned = self.proxy.speeds.with(|speeds, now_ms| {
+                let ask = Ask { speeds: Some(speeds), now_ms, ..ask };
+                self.proxy.places.with_room(|room| route::plan_among_holders(&house.fleet, room, ask))
+            });
             match planned {
                 Ok(plan) => return Ok((house, plan)),
                 // Somebody was tried and is gone since: what it met is the better answer.

@@ -59,6 +59,7 @@ impl Watcher {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(next_look), if looking.is_none() => {
                     let Some(mut asker) = self.asker.take() else { return };
+                    asker.at_work(self.upstream.pulse.open() > 0);
                     let depth = if Instant::now() >= next_full { Depth::Full } else { Depth::Pulse };
                     if depth == Depth::Full {
                         next_full = Instant::now() + FULL_EVERY;

@@ -4,7 +4,7 @@ use super::{
     body::{self, INFERENCE_CAP},
     guard::{Caller, presented_keys},
 };
-use crate::proxy::Call;
+use crate::{conversations::Session, proxy::Call};
 use axum::extract::Request;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lamplighter_core::{operation::Operation, refusal::Refusal, room::Client};
@@ -74,6 +74,7 @@ pub async fn read(operation: Operation, request: Request) -> Result<Call, (Refus
                 .query()
                 .filter(|query| !query.to_ascii_lowercase().contains("key="))
                 .map(str::to_owned),
+            session: Session::of(&head.headers),
             headers: goes_up(&head.headers, &id),
             body,
         })

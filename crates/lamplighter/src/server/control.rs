@@ -5,7 +5,7 @@ mod say;
 mod wake;
 
 use super::{House, call, openai::json};
-use crate::control::Control;
+use crate::control::{Control, Question};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Query, Request, State, rejection::QueryRejection},
@@ -93,6 +93,7 @@ struct Explain {
     model: String,
     operation: Option<Operation>,
     node: Option<String>,
+    session: Option<String>,
 }
 
 /// How a request for a model would be routed now, without sending it.
@@ -103,9 +104,15 @@ async fn explain(
 ) -> Response {
     let Ok(Query(asked)) = asked else {
         let what =
-            "`explain` wants ?model=NAME, and may have &operation=chat_completions and &node=NAME".into();
+            "`explain` wants ?model=NAME, and may have &operation=chat_completions, &node=NAME and &session=ID".into();
         return refuse(&Refusal::BadRequest { what }, &call::request_id(&headers));
     };
     let operation = asked.operation.unwrap_or(Operation::ChatCompletions);
-    json(&house.control.explain(&asked.model, operation, asked.node.as_deref()), &headers)
+    let question = Question {
+        model: &asked.model,
+        operation,
+        pin: asked.node.as_deref(),
+        session: asked.session.as_deref(),
+    };
+    json(&house.control.explain(question), &headers)
 }
