@@ -113,7 +113,9 @@ impl Cli {
             Command::Serve => return serve::run(options),
             Command::Status { json, watch } => status::run(config, json, watch),
             Command::Models { json } => models::run(config, json),
-            Command::Explain { model, session, json } => explain::run(config, &model, session.as_deref(), json),
+            Command::Explain { model, session, json } => {
+                explain::run(config, &model, session.as_deref(), json)
+            }
             Command::Load { node, model } => act::load(config, &node, &model),
             Command::Unload { node, model } => act::unload(config, &node, model.as_deref()),
             Command::Wake { node, wait, load } => wake::wake(config, &node, wait, load.as_deref()),

@@ -214,14 +214,8 @@ impl Lamplighter {
         }));
         tasks.spawn(control.clone().run());
         tasks.spawn(reload::run(settings, control.clone(), stop.clone()));
-        let proxy = Arc::new(Proxy {
-            registry,
-            places,
-            requests: requests.clone(),
-            steering,
-            conversations,
-            speeds,
-        });
+        let proxy =
+            Arc::new(Proxy { registry, places, requests: requests.clone(), steering, conversations, speeds });
         let guard = Guard::new(
             &bound.addresses,
             server.allowed_hosts.clone(),

@@ -3,8 +3,7 @@
 use super::trip::Trip;
 use crate::{
     attempt::{Answer, Opened},
-    conversations,
-    dialects,
+    conversations, dialects,
     registry::House,
     speeds::Stopwatch,
 };
