@@ -126,10 +126,6 @@ fn alternate(at_once: usize, clients: u64, work_ms: u64) -> Machine {
 fn r55_a_hundred_in_turn_make_few_loads() {
     for (at_once, clients) in [(60, 1), (40, 1), (40, 2), (40, 10), (20, 3), (60, 50), (10, 5)] {
         let machine = alternate(at_once, clients, 500);
-        println!(
-            "{at_once} at once, {clients} clients: {} loads, {} ms",
-            machine.loads, machine.longest_wait_ms
-        );
         // With ten at once a batch has five of each to begin with.
         assert!(machine.loads <= 10, "{at_once} at once, {clients} clients: {} loads", machine.loads);
         assert!(machine.longest_wait_ms < WAIT_MS);
