@@ -10,7 +10,7 @@ use lamplighter_core::{
     node::{Engine, State},
     node_url::NodeUrl,
     operation::{Dialects, Operation},
-    room::{Client, Room},
+    room::{Arrival, Client, Room},
     route::{self, Ask, RoutePlan},
     speed::{Sample, Speeds},
 };
@@ -68,7 +68,8 @@ fn take(fleet: &Fleet, room: &mut Room, node: u32) {
     let plan = route::plan(fleet, room, ask("m")).unwrap();
     let candidates = &plan.tiers[0].candidates;
     let seat = candidates.iter().find(|it| it.node.0 == node).unwrap().seat.clone();
-    room.enter(Client(u64::from(node)), vec![seat]);
+    let client = Client(u64::from(node));
+    room.enter(Arrival { client, cost: 1, seats: vec![seat], lobby_bytes: None }, 0);
 }
 
 #[test]
