@@ -3,17 +3,14 @@
 //! Up to here nothing has gone down to the client, so a failure may go to the next candidate. [`Opened`] is the point of no
 //! return: it can be turned into an answer, and no longer into another try.
 
-mod interim;
-
 use crate::{
     dialects::judge::{Judge, Standing},
-    upstream::{Ends, Line, OpenRequest, Upstream, tether::Tether},
+    upstream::{Ends, Incoming, Lost, OpenRequest, Upstream},
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
-use interim::Interim;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header, response};
+use http_body_util::BodyExt;
+use hyper::body::Body;
 use lamplighter_core::operation::{Dialect, Operation};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -148,56 +145,35 @@ pub async fn open(upstream: &Arc<Upstream>, sending: Sending<'_>) -> Result<Open
     };
     tokio::select! {
         failed = left => Err(failed),
-        begun = begin(upstream, request, dialect, &open) => {
+        begun = begin(upstream, request, sending.body.clone(), dialect, &open) => {
             let (head, answer) = begun?;
             Ok(Opened { head, answer, ends: ends.clone(), open })
         }
     }
 }
 
-fn request(upstream: &Upstream, sending: &Sending<'_>) -> Result<Request<Full<Bytes>>, Failed> {
+/// Where to, and with which headers.
+fn request(upstream: &Upstream, sending: &Sending<'_>) -> Result<(Uri, HeaderMap), Failed> {
     let wrong = |error: http::Error| Failed::Unreachable(format!("the request cannot be written: {error}"));
     let uri = upstream.uri(sending.operation.path(), sending.query).map_err(wrong)?;
-    let mut request = Request::new(Full::new(sending.body.clone()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    headers.clone_from(sending.headers);
+    let mut headers = sending.headers.clone();
     // The node counts bytes we pass on unread: it must not compress them.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(key) = upstream.key() {
         headers.insert(header::AUTHORIZATION, key.clone());
     }
-    Ok(request)
+    Ok((uri, headers))
 }
 
 async fn begin(
     upstream: &Upstream,
-    mut request: Request<Full<Bytes>>,
+    (uri, headers): (Uri, HeaderMap),
+    body: Bytes,
     dialect: Dialect,
     open: &OpenRequest,
 ) -> Result<(response::Parts, Answer), Failed> {
-    let interim = Interim::of(&mut request);
-    let tether = Tether::of(&mut request);
-    let sending = async {
-        match upstream.line() {
-            Line::Plain(client) => client.request(request).await,
-            Line::Tls(client) => client.request(request).await,
-        }
-    };
-    let sent = tokio::select! {
-        biased;
-        sent = sending => sent,
-        () = tether.ended() => return Err(Failed::Broke("its connection ended without an answer".into())),
-        () = interim.flood() => return Err(Failed::Unreachable("it sends interim answers without end".into())),
-    };
-    let response = sent.map_err(|error| lost(&error)).inspect_err(|failed| {
-        if matches!(failed, Failed::Broke(_)) {
-            // Others in the pool may be as stale as this one.
-            upstream.purge();
-        }
-    })?;
+    let response = upstream.post(&uri, &headers, body).await.map_err(lost)?;
     open.beat();
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
@@ -358,15 +334,11 @@ pub fn is_worth_another(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 409 | 425 | 429) || status.is_server_error() || status.is_redirection()
 }
 
-/// A transport error, in words for a person.
-fn lost(error: &hyper_util::client::legacy::Error) -> Failed {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    if error.is_connect() {
-        Failed::NoConnection(format!("no connection: {cause}"))
-    } else {
-        Failed::Broke(format!("the connection broke before an answer came: {cause}"))
+/// What was lost on the way, in words for a person.
+fn lost(lost: Lost) -> Failed {
+    match lost {
+        Lost::NoConnection(how) => Failed::NoConnection(format!("no connection: {how}")),
+        Lost::Broke(how) => Failed::Broke(format!("the connection broke before an answer came: {how}")),
+        Lost::Malformed(what) => Failed::Unreachable(format!("its answer cannot be read: {what}")),
     }
 }

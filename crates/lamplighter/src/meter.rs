@@ -2,7 +2,11 @@
 //!
 //! A stream goes down in whole events, so that one that is cut can end in its dialect's error and nothing half-written.
 
-use crate::{attempt::Answer, dialects::judge::Judge, upstream::OpenRequest};
+use crate::{
+    attempt::Answer,
+    dialects::judge::Judge,
+    upstream::{Incoming, OpenRequest},
+};
 use crate::{
     clock,
     dialects::{
@@ -15,7 +19,7 @@ use crate::{
     speeds::Stopwatch,
 };
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame};
 use lamplighter_core::operation::Dialect;
 use std::{
     collections::VecDeque,

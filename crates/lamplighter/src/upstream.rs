@@ -1,18 +1,22 @@
 //! The way to one node: its connection pool, its key, and the signs of life that its streams give.
 
+mod framing;
+mod head;
+mod incoming;
+mod pool;
 mod resolve;
-pub(crate) mod tether;
+mod wire;
+
+pub use incoming::Incoming;
 
 use crate::clock;
 use bytes::Bytes;
-use http::{HeaderValue, Uri, uri};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, Response, Uri, uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use incoming::Broken;
 use lamplighter_core::node_url::{NodeUrl, may_lead_to};
+use pool::Pool;
 use resolve::Guarded;
 use std::{
     sync::{
@@ -21,9 +25,10 @@ use std::{
     },
     time::Duration,
 };
-use tether::Tethered;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use wire::Wire;
 
 /// Time to connect: a machine at home answers in milliseconds or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,10 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT_CLOUD: Duration = Duration::from_secs(10);
 /// An idle connection is kept this long: shorter than the 5 s after which common servers close it, so that we never write into
 /// a closing one (hyper #2136).
-const POOL_IDLE: Duration = Duration::from_secs(4);
-const POOL_IDLE_CLOUD: Duration = Duration::from_secs(30);
-/// hyper's own buffer for one connection, in bytes: what a slow client has not taken stays with the node.
-const BUFFER_CAP: usize = 128 << 10;
+const POOL_IDLE_MS: u64 = 4_000;
+const POOL_IDLE_CLOUD_MS: u64 = 30_000;
 
 /// The way to one node.
 #[derive(Debug)]
@@ -42,22 +45,34 @@ pub struct Upstream {
     scheme: uri::Scheme,
     authority: uri::Authority,
     base: String,
-    tls: bool,
     /// Ready to send; marked sensitive so that it is never printed.
     key: Option<HeaderValue>,
-    line: RwLock<Line>,
+    connector: Connector,
+    pool: RwLock<Pool>,
     /// Signs of life.
     pub pulse: Pulse,
     ends: Mutex<Ends>,
 }
 
-/// One HTTP client with its own pool.
+/// Makes connections.
 #[derive(Debug, Clone)]
-pub enum Line {
+enum Connector {
     /// Plain TCP.
-    Plain(Client<Tethered<HttpConnector<Guarded>>, Full<Bytes>>),
+    Plain(HttpConnector<Guarded>),
     /// TLS with the system's roots.
-    Tls(Client<Tethered<HttpsConnector<HttpConnector<Guarded>>>, Full<Bytes>>),
+    Tls(HttpsConnector<HttpConnector<Guarded>>),
+}
+
+/// Why no answer came. The words say how.
+#[derive(Debug)]
+pub enum Lost {
+    /// No connection: the node has not seen the request.
+    NoConnection(String),
+    /// The connection broke before an answer came. It may have been a kept one that the node was just closing: then the node
+    /// has never seen the request.
+    Broke(String),
+    /// What came is no answer.
+    Malformed(&'static str),
 }
 
 /// Signals that end what runs on a node. New ones each time the node comes back.
@@ -90,9 +105,9 @@ impl Upstream {
             scheme: if url.tls() { uri::Scheme::HTTPS } else { uri::Scheme::HTTP },
             authority: authority.parse().map_err(|_| format!("{authority} is not an address"))?,
             base: url.base().to_owned(),
-            tls: url.tls(),
             key: key.transpose()?,
-            line: RwLock::new(Line::open(url.tls())?),
+            connector: Connector::new(url.tls())?,
+            pool: RwLock::new(Pool::new(if url.tls() { POOL_IDLE_CLOUD_MS } else { POOL_IDLE_MS })),
             pulse: Pulse::default(),
             ends: Mutex::default(),
         })
@@ -121,17 +136,40 @@ impl Upstream {
         self.key.as_ref()
     }
 
-    /// The client to send with.
-    #[must_use]
-    pub fn line(&self) -> Line {
-        self.line.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Sends a `POST` on a kept connection or on a new one, and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// [`Lost`]. The other kept connections are forgotten then: they may be as stale.
+    pub async fn post(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Lost> {
+        let pool = self.pool.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let wire = match pool.take() {
+            Some(kept) => kept,
+            None => self.connector.connect(uri.clone()).await.map_err(Lost::NoConnection)?,
+        };
+        pool.post(wire, uri, headers, body).await.map_err(|broken| match broken {
+            Broken::Io(error) => {
+                self.purge();
+                Lost::Broke(error.to_string())
+            }
+            Broken::Malformed(what) => Lost::Malformed(what),
+        })
     }
 
     /// Forgets all pooled connections: after a sleep they only look open.
     pub fn purge(&self) {
-        if let Ok(fresh) = Line::open(self.tls) {
-            *self.line.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        }
+        let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        let fresh = pool.fresh();
+        std::mem::replace(&mut *pool, fresh).close();
+    }
+
+    /// Closes connections that have been idle for too long. To be called now and then: nothing else does.
+    pub fn tidy(&self) {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).tidy();
     }
 
     /// The signals that end what runs here.
@@ -171,8 +209,8 @@ impl Upstream {
     }
 }
 
-impl Line {
-    fn open(tls: bool) -> Result<Self, String> {
+impl Connector {
+    fn new(tls: bool) -> Result<Self, String> {
         let mut tcp = HttpConnector::new_with_resolver(Guarded);
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
@@ -183,18 +221,38 @@ impl Line {
         tcp.set_keepalive_retries(Some(2));
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some(Duration::from_secs(12)));
-        let mut pool = Client::builder(TokioExecutor::new());
-        pool.pool_timer(TokioTimer::new()).pool_idle_timeout(if tls { POOL_IDLE_CLOUD } else { POOL_IDLE });
-        pool.http1_max_buf_size(BUFFER_CAP);
         Ok(if tls {
             let tls = HttpsConnectorBuilder::new()
                 .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
                 .map_err(|error| format!("the system's certificates cannot be read: {error}"))?;
-            Self::Tls(pool.build(Tethered(tls.https_only().enable_http1().wrap_connector(tcp))))
+            Self::Tls(tls.https_only().enable_http1().wrap_connector(tcp))
         } else {
-            Self::Plain(pool.build(Tethered(tcp)))
+            Self::Plain(tcp)
         })
     }
+
+    /// A new connection, or in words why there is none.
+    async fn connect(&self, uri: Uri) -> Result<Wire, String> {
+        match self {
+            Self::Plain(tcp) => {
+                let io = tcp.clone().oneshot(uri).await.map_err(|error| root(&error))?;
+                Ok(Wire::Plain(io.into_inner()))
+            }
+            Self::Tls(tls) => {
+                let io = tls.clone().oneshot(uri).await.map_err(|error| root(&*error))?;
+                Ok(Wire::Tls(Box::new(TokioIo::new(io))))
+            }
+        }
+    }
+}
+
+/// What an error comes from, in its own words.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 /// Signs of life of one node: requests open there, and when it last gave a good byte.

@@ -21,7 +21,7 @@ const KNOWN_TO: [(&str, &[&str]); 11] = [
     ("toml", &["config"]),
     ("toml_edit", &["config"]),
     ("hyper_rustls", &["upstream"]),
-    // Never in the path of a request: that has hyper's client, which costs less.
+    // Never in the path of a request: that has a client of its own, which costs less.
     ("reqwest", &["cli", "control", "demo", "discovery", "engines", "hooks", "models", "registry", "waker"]),
     // Only `store` speaks SQL.
     ("sqlx", &["store"]),

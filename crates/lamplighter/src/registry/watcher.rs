@@ -54,6 +54,7 @@ impl Watcher {
         let mut last_ping_ms = 0;
         let mut engine = None;
         loop {
+            self.upstream.tidy();
             let ping_in = self.ping_in(last_ping_ms);
             tokio::select! {
                 () = stop.cancelled() => return,
