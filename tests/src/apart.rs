@@ -28,10 +28,11 @@ pub fn impossible() -> Option<String> {
     }
 }
 
-/// Runs a shell script as root of a new network. Only that is changed: files and processes are the usual ones.
+/// Runs a shell script as root of a new network. Files and processes are the usual ones, but what the script mounts over them is
+/// seen by nobody else.
 fn unshare(script: &str) -> Command {
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "sh", "-ec", script]);
+    command.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-ec", script]);
     command
 }
 

@@ -42,6 +42,8 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<String>,
     /// The key that clients must present when they do not come over loopback.
     pub key: Option<Secret>,
+    /// May programs on this machine change, give away and delete models through us?
+    pub manage: bool,
 }
 
 impl Default for ServerConfig {
@@ -51,6 +53,7 @@ impl Default for ServerConfig {
             allowed_hosts: vec![],
             allowed_origins: vec![],
             key: None,
+            manage: false,
         }
     }
 }

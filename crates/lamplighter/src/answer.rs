@@ -1,7 +1,7 @@
 //! Writes answers: a node's, with the headers that may pass, and our own refusals.
 
 use crate::{
-    dialects::{self, JSON},
+    dialects::{self, JSON, whole},
     meter::{CutShort, Metered},
 };
 use axum::body::Body;
@@ -68,12 +68,22 @@ fn flows(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
 }
 
-/// A node's own error, as it came.
-pub fn error_from_node(response: Response<Bytes>, node: &str, model: &str, id: &str) -> Reply {
+/// A node's own error, as it came. One that no client of the dialect could read is told in the dialect's own shape.
+pub fn error_from_node(
+    dialect: Dialect,
+    response: Response<Bytes>,
+    node: &str,
+    model: &str,
+    id: &str,
+) -> Reply {
     let (head, body) = response.into_parts();
-    let mut response = Response::new(Body::from(body));
-    // A redirect is never followed and never passed on: it would lead the client past us.
-    *response.status_mut() = if head.status.is_redirection() { StatusCode::BAD_GATEWAY } else { head.status };
+    let mut response = if whole::is_object(&body) {
+        Response::new(Body::from(body))
+    } else {
+        let said = dialects::plain_words(&body);
+        refuse(dialect, &Refusal::NodeError { node: node.into(), status: head.status.as_u16(), said }, id)
+    };
+    *response.status_mut() = head.status;
     pass_headers(&head.headers, response.headers_mut());
     sign(response.headers_mut(), node, model, id);
     response
@@ -134,7 +144,8 @@ fn pass_headers(from: &HeaderMap, to: &mut HeaderMap) {
             header::CONTENT_TYPE | header::CACHE_CONTROL | header::RETRY_AFTER | header::CONTENT_DISPOSITION
         ) || matches!(name.as_str(), "request-id" | "x-should-retry")
             || ["openai-", "anthropic-", "x-ratelimit-"].iter().any(|start| name.as_str().starts_with(start));
-        if passes {
+        // What we have written ourselves stands.
+        if passes && !(*name == header::CONTENT_TYPE && to.contains_key(name)) {
             to.append(name.clone(), value.clone());
         }
     }

@@ -4,7 +4,10 @@
 //! return: it can be turned into an answer, and no longer into another try.
 
 use crate::{
-    dialects::judge::{Judge, Standing},
+    dialects::{
+        judge::{Judge, Standing},
+        whole,
+    },
     upstream::{Ends, Incoming, Lost, OpenRequest, Upstream},
 };
 use bytes::{Bytes, BytesMut};
@@ -176,6 +179,10 @@ async fn begin(
     let response = upstream.post(&uri, &headers, body).await.map_err(lost)?;
     open.beat();
     let (head, body) = response.into_parts();
+    if head.status.is_redirection() || head.status.is_informational() {
+        // Never followed and never passed on: it would lead us, or the client past us, where nobody wants to be.
+        return Err(Failed::Unreachable(format!("it sends us elsewhere ({})", head.status.as_u16())));
+    }
     if !head.status.is_success() {
         return Err(refusal_of(head, body).await);
     }
@@ -189,6 +196,10 @@ async fn begin(
             Answer::Whole(body) if dialect == Dialect::Openai && has_no_choice(&body) => {
                 return Err(Failed::Empty);
             }
+            Answer::Whole(body) => match whole::trouble(dialect, &body) {
+                Some(what) => return Err(Failed::Unreachable(what)),
+                None => Answer::Whole(body),
+            },
             answer => answer,
         },
     };

@@ -10,6 +10,7 @@ pub mod json;
 pub mod judge;
 pub mod ndjson;
 pub mod sse;
+pub mod whole;
 
 mod anthropic;
 mod ollama;
@@ -65,6 +66,16 @@ pub fn words_of_error(body: &[u8]) -> String {
     let error = &value["error"];
     let text = error.as_str().or_else(|| error["message"].as_str()).unwrap_or("it gave no reason");
     text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+/// What a body says that is no JSON: its first words, if it has any for people. A web page has none.
+#[must_use]
+pub fn plain_words(body: &[u8]) -> Option<String> {
+    let body = body.trim_ascii();
+    let text =
+        std::str::from_utf8(&body[..body.len().min(600)]).ok().filter(|text| !text.starts_with('<'))?;
+    let words: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    (!words.is_empty()).then_some(words)
 }
 
 /// The content type of a stream.

@@ -221,7 +221,8 @@ impl Lamplighter {
             server.allowed_hosts.clone(),
             server.allowed_origins.clone(),
             Keyring::new(key.as_ref()),
-        );
+        )
+        .managing(server.manage);
         let router = server::router(House { proxy, control: control.clone() });
         let door = tokio::spawn(server::serve(
             bound.listeners,

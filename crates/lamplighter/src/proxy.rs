@@ -166,7 +166,7 @@ impl Done {
             }
             Err(Ended::NodeSaid { response, node, model }) => {
                 self.under_way.ends(Outcome::Answered);
-                answer::error_from_node(*response, &node, &model, id)
+                answer::error_from_node(dialect, *response, &node, &model, id)
             }
         }
     }

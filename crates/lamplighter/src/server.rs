@@ -7,6 +7,7 @@ mod body;
 mod call;
 mod control;
 mod guard;
+mod manage;
 mod ollama;
 mod open_files;
 mod openai;

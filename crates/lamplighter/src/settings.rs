@@ -261,6 +261,7 @@ fn server_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         ("allowed_hosts", old.allowed_hosts != new.allowed_hosts),
         ("allowed_origins", old.allowed_origins != new.allowed_origins),
         ("key", old.key != new.key),
+        ("manage", old.manage != new.manage),
     ];
     changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
 }

@@ -119,6 +119,14 @@ pub enum Fault {
         /// Bytes.
         bytes: usize,
     },
+    /// Exactly these bytes, the head among them, then the end of the connection.
+    Verbatim {
+        /// Each piece in a segment of its own.
+        pieces: Vec<Vec<u8>>,
+        /// The last piece again and again, until the client leaves.
+        #[serde(default)]
+        forever: bool,
+    },
 }
 
 /// Which requests a fault hits.

@@ -42,6 +42,7 @@ pub(crate) fn needed(fault: &Fault) -> bool {
             | Fault::HugeChunk
             | Fault::BadStatus
             | Fault::DieBeforeFirstByte
+            | Fault::Verbatim { .. }
     )
 }
 
@@ -91,6 +92,7 @@ impl Wire<'_> {
                 return self.stream.shutdown().await;
             }
             Fault::Flood1xx { count } => self.flood(*count).await?,
+            Fault::Verbatim { pieces, forever } => return self.verbatim(pieces, *forever).await,
             _ => {}
         }
         if *self.fault == Fault::TruncContentLength {
@@ -148,6 +150,19 @@ impl Wire<'_> {
             return self
                 .put(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nextra")
                 .await;
+        }
+        self.stream.shutdown().await
+    }
+
+    async fn verbatim(&mut self, pieces: &[Vec<u8>], forever: bool) -> io::Result<()> {
+        for piece in pieces {
+            self.stream.write_all(piece).await?;
+            self.ticket.sent(piece);
+            // Time for the other side to take it: it is to see this piece alone.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        while let Some(piece) = pieces.last().filter(|_| forever) {
+            self.stream.write_all(piece).await?;
         }
         self.stream.shutdown().await
     }

@@ -110,7 +110,7 @@ fn early(node: &Node, path: &str, fault: &Fault) -> Option<Answer> {
     let page =
         "<!DOCTYPE html><html><head><title>Router login</title></head><body>Please log in.</body></html>";
     Some(match fault {
-        Fault::DieBeforeFirstByte | Fault::EmptyOk => Answer::new(200, "", ""),
+        Fault::DieBeforeFirstByte | Fault::EmptyOk | Fault::Verbatim { .. } => Answer::new(200, "", ""),
         Fault::Html200 => Answer::new(200, "text/html; charset=utf-8", page),
         Fault::Busy503 => engines::error(node, path, 503, engines::BUSY),
         Fault::Oom500 => {

@@ -4,6 +4,7 @@
 
 mod keys;
 mod pages;
+mod reach;
 
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use lamplighter_tests::{
@@ -16,7 +17,7 @@ const LISTED: &str = "https://chat.example";
 const BODY: &str = r#"{"model":"m","max_tokens":8,"messages":[{"role":"user","content":"hi"}]}"#;
 const KEY: &str = "open-sesame-0123456789";
 /// Every route that a client may know, with a method that it serves.
-const ROUTES: [(&str, &str); 42] = [
+const ROUTES: [(&str, &str); 48] = [
     ("GET", "/"),
     ("HEAD", "/"),
     ("GET", "/api/version"),
@@ -27,6 +28,12 @@ const ROUTES: [(&str, &str); 42] = [
     ("POST", "/api/generate"),
     ("POST", "/api/embed"),
     ("POST", "/api/embeddings"),
+    ("POST", "/api/pull"),
+    ("POST", "/api/copy"),
+    ("POST", "/api/create"),
+    ("POST", "/api/push"),
+    ("DELETE", "/api/delete"),
+    ("POST", "/api/blobs/sha256:0"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/m"),
     ("POST", "/v1/chat/completions"),

@@ -1,7 +1,12 @@
 //! Checks what no single field of the configuration can show: every complaint at once, each with its place.
 
 use super::{Config, Listen, ServerConfig};
-use crate::{alias, model, node::is_node_name};
+use crate::{
+    alias, model,
+    node::is_node_name,
+    node_url::{NodeUrl, may_lead_to},
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How bad a complaint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +95,14 @@ fn check_nodes(config: &Config, complaints: &mut Vec<Complaint>) {
                 format!("there is another node called {:?}: names must be unique", node.name),
             ));
         }
+        if is_ourselves(&config.server, &node.url) {
+            let message = format!("{} is this Lamplighter itself, not a machine with models", node.url);
+            complaints.push(error(at("node", i, "url"), message));
+        }
+        if node.url.host().parse().is_ok_and(|ip| !may_lead_to(node.url.host(), ip)) {
+            let message = format!("{} is no machine with models", node.url);
+            complaints.push(error(at("node", i, "url"), message));
+        }
         if let Some(other) = config.nodes[..i].iter().find(|other| other.url.same_server(&node.url)) {
             let message = format!(
                 "{} is the same server as node {:?}: it counts once, under that name",
@@ -109,6 +122,20 @@ fn check_nodes(config: &Config, complaints: &mut Vec<Complaint>) {
         }
         super::wake::check(i, node, complaints);
     }
+}
+
+/// Would a request to `url` come back in by our own door? A name other than `localhost` is not looked up here; what comes back
+/// by one is told by its hops.
+fn is_ourselves(server: &ServerConfig, url: &NodeUrl) -> bool {
+    let addresses: Vec<IpAddr> = match url.host() {
+        "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        host => host.parse().into_iter().collect(),
+    };
+    let own = server.listen.iter().flat_map(|listen| listen.addresses(None));
+    own.filter(|own| own.port() == url.port()).any(|own| {
+        let every = own.ip().is_unspecified();
+        addresses.iter().any(|ip| *ip == own.ip() || every && ip.is_loopback())
+    })
 }
 
 fn check_aliases(config: &Config, complaints: &mut Vec<Complaint>) {
@@ -164,7 +191,7 @@ fn check_aliases(config: &Config, complaints: &mut Vec<Complaint>) {
 mod tests {
     use super::super::{NodeConfig, Secret, without_doubles};
     use super::*;
-    use crate::{alias::Alias, node_url::NodeUrl};
+    use crate::alias::Alias;
 
     fn node(name: &str, url: &str) -> NodeConfig {
         NodeConfig::new(name, NodeUrl::parse(url).unwrap())
@@ -185,6 +212,43 @@ mod tests {
         assert_eq!(errors, 4, "duplicate name, bad name, pin to nowhere, cycle: {complaints:#?}");
         assert_eq!(complaints.len(), 5, "and the same server twice as a warning: {complaints:#?}");
         assert_eq!(without_doubles(&config.nodes).len(), 2);
+    }
+
+    #[test]
+    fn t41_our_own_address_is_no_node() {
+        let complaints = |listen: &[&str], url: &str| {
+            let mut config = Config { nodes: vec![node("loop", url)], ..Config::default() };
+            if !listen.is_empty() {
+                config.server.listen = listen.iter().map(|listen| listen.parse().unwrap()).collect();
+                config.server.key = Some(Secret::Env("KEY".into()));
+            }
+            check(&config).into_iter().map(|complaint| complaint.message).collect::<Vec<_>>()
+        };
+        for (listen, url) in [
+            (&[][..], "http://127.0.0.1:11400"),
+            (&[], "localhost:11400"),
+            (&[], "http://[::1]:11400/v1"),
+            (&[], "https://localhost:11400"),
+            (&["0.0.0.0:80"], "http://localhost"),
+            (&["127.0.0.1:1", "10.0.0.5:7000"], "10.0.0.5:7000"),
+            (&["localhost:9000"], ":9000"),
+        ] {
+            let said = complaints(listen, url);
+            assert!(said.len() == 1 && said[0].contains("this Lamplighter itself"), "{url}: {said:?}");
+        }
+        for (listen, url) in [
+            (&[][..], "localhost:11434"),
+            (&[], "127.0.0.2:11400"),
+            (&[], "10.0.0.5:11400"),
+            (&["10.0.0.5:7000"], "localhost:7000"),
+            (&["127.0.0.1:0"], "localhost:11400"),
+        ] {
+            assert_eq!(complaints(listen, url), Vec::<String>::new(), "{url}");
+        }
+        for url in ["http://169.254.169.254", "[fd00:ec2::254]:80", "100.100.100.200", "224.0.0.1"] {
+            let said = complaints(&[], url);
+            assert!(said.len() == 1 && said[0].contains("no machine with models"), "{url}: {said:?}");
+        }
     }
 
     #[test]

@@ -135,6 +135,9 @@ pub fn forbidden_change(old: &Config, new: &Config) -> Option<String> {
     if old.server.key != new.server.key {
         return Some("key".into());
     }
+    if old.server.manage != new.server.manage {
+        return Some("manage".into());
+    }
     new.nodes.iter().filter(|node| node.api_key.is_some()).find_map(|node| {
         let known = old
             .nodes

@@ -286,6 +286,16 @@ pub(super) fn whole<T: TryFrom<i64>>(value: &DeValue<'_>) -> Result<T, String> {
     }
 }
 
+/// Reads `true` or `false`.
+pub(super) fn yes_or_no(value: &DeValue<'_>) -> Result<bool, String> {
+    let wrong = |hint: &str| Err(format!("expected true or false, found {}{hint}", describe(value)));
+    match value {
+        DeValue::Boolean(value) => Ok(*value),
+        DeValue::String(text) if matches!(text.trim(), "true" | "false") => wrong(": leave out the quotes"),
+        _ => wrong(""),
+    }
+}
+
 /// Reads one of the words that `all` allows.
 pub(super) fn word<T: Copy>(
     what: &'static str,

@@ -1,7 +1,7 @@
 //! The shape of the configuration file: which table has which fields, and what a misspelt one was meant to be.
 
 use super::{
-    fields::{Fields, parsed, secret, size, text, whole, word},
+    fields::{Fields, parsed, secret, size, text, whole, word, yes_or_no},
     wake,
 };
 use lamplighter_core::{
@@ -16,7 +16,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 const TABLES: [&str; 4] = ["server", "node", "alias", "wake"];
-const SERVER: [&str; 4] = ["listen", "allowed_hosts", "allowed_origins", "key"];
+const SERVER: [&str; 5] = ["listen", "allowed_hosts", "allowed_origins", "key", "manage"];
 const NODE: [&str; 11] = [
     "name",
     "url",
@@ -81,6 +81,7 @@ fn read_server(fields: &mut Fields<'_, '_>) -> ServerConfig {
             .flatten()
             .collect(),
         key: fields.optional("key", secret),
+        manage: fields.optional("manage", yes_or_no).unwrap_or(default.manage),
     }
 }
 

@@ -129,6 +129,11 @@ pub fn tokens_of_whole(dialect: Dialect, body: &[u8]) -> Tokens {
     tokens
 }
 
+/// Is the object an error in the dialect's own form?
+pub(super) fn is_error(dialect: Dialect, data: &[u8]) -> bool {
+    hear_event(dialect, b"", data, &mut Tokens::default()) == Standing::NodeError
+}
+
 fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -> Standing {
     usage_tokens(data, tokens);
     let is = |kind: &str| type_is(data, kind);

@@ -62,7 +62,7 @@ impl Default for Limits {
 const HYPERS_OWN_HEADERS: usize = 100;
 
 /// hyper's own buffers for one connection, in bytes.
-const BUFFER_CAP: usize = 128 << 10;
+const BUFFER_CAP: usize = 64 << 10;
 
 /// What every connection shares.
 struct Door {

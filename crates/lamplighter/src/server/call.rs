@@ -2,7 +2,7 @@
 
 use super::{
     body::{self, INFERENCE_CAP},
-    guard::{Caller, presented_keys},
+    guard::{Caller, Rights, presented_keys},
 };
 use crate::{conversations::Session, proxy::Call};
 use axum::extract::Request;
@@ -50,7 +50,8 @@ pub async fn read(operation: Operation, request: Request) -> Result<Call, (Refus
     let (head, body) = request.into_parts();
     let id = request_id(&head.headers);
     let caller = head.extensions.get::<Caller>().copied();
-    let caller = caller.unwrap_or(Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), is_browser: true });
+    let nobody = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), is_browser: true, rights: Rights::Ask };
+    let caller = caller.unwrap_or(nobody);
     let call = async {
         check_kind(&head.headers, caller)?;
         check_hops(&head.headers)?;

@@ -27,6 +27,7 @@ pub struct Guard {
     allowed_hosts: Vec<String>,
     allowed_origins: Vec<String>,
     keyring: Keyring,
+    manage: bool,
 }
 
 /// The keys that open the door where one is needed. Only their hashes are kept.
@@ -53,6 +54,19 @@ pub struct Caller {
     pub peer: IpAddr,
     /// Came with an `Origin` or as a browser's fetch: then JSON must say that it is JSON.
     pub is_browser: bool,
+    /// What it may do with models.
+    pub rights: Rights,
+}
+
+/// What somebody may do with models. Each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rights {
+    /// Ask them.
+    Ask,
+    /// Also fetch and copy them: the owner, on this machine.
+    Own,
+    /// Also make, change, give away and delete them.
+    Manage,
 }
 
 /// What has passed.
@@ -88,7 +102,14 @@ impl Guard {
             allowed_hosts,
             allowed_origins,
             keyring,
+            manage: false,
         }
+    }
+
+    /// The same gate, and its owner may manage models by it.
+    #[must_use]
+    pub fn managing(self, manage: bool) -> Self {
+        Self { manage, ..self }
     }
 
     /// Judges a request by its head alone.
@@ -110,12 +131,10 @@ impl Guard {
         if *method == Method::CONNECT || *method == Method::TRACE {
             return Err(bad("CONNECT and TRACE are not served"));
         }
-        if headers
-            .get_all(header::TRANSFER_ENCODING)
-            .iter()
-            .any(|v| !v.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        {
-            return Err(bad("only the transfer encoding \"chunked\" is understood"));
+        let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let is_chunked = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if encodings.next().is_some_and(|encoding| !is_chunked(encoding)) || encodings.next().is_some() {
+            return Err(bad("only the transfer encoding \"chunked\" is understood, and only once"));
         }
         let host = one_host(headers, uri)?;
         let trust =
@@ -127,7 +146,12 @@ impl Guard {
         if trust == Trust::NeedsKey && !presented_keys(headers).any(|key| self.keyring.opens(key)) {
             return Ok(Passed::KeyNeeded { cors });
         }
-        Ok(Passed::In { caller: Caller { peer: peer.ip().to_canonical(), is_browser }, cors })
+        let rights = match trust {
+            Trust::NeedsKey => Rights::Ask,
+            Trust::Owner if self.manage => Rights::Manage,
+            Trust::Owner => Rights::Own,
+        };
+        Ok(Passed::In { caller: Caller { peer: peer.ip().to_canonical(), is_browser, rights }, cors })
     }
 
     /// The refusal as an answer, in the dialect that the path suggests.

@@ -31,6 +31,7 @@ pub fn routes() -> Router<House> {
         .route("/api/generate", post(async |s, r| inference(Operation::OllamaGenerate, s, r).await))
         .route("/api/embed", post(async |s, r| inference(Operation::OllamaEmbed, s, r).await))
         .route("/api/embeddings", post(async |s, r| inference(Operation::OllamaEmbeddings, s, r).await))
+        .merge(super::manage::routes())
 }
 
 /// The lowest version among the Ollama nodes: what a client concludes from it must hold on each of them.

@@ -16,6 +16,7 @@ use http::StatusCode;
 use lamplighter_core::{config::parse_duration_ms, mode::Mode, node_url::NodeUrl};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 type Done = Result<Response, No>;
 
@@ -108,6 +109,7 @@ pub async fn route(State(house): State<House>, body: Bytes) -> Done {
 /// `POST nodes`: adds a node to the file.
 pub async fn add_node(State(house): State<House>, body: Bytes) -> Done {
     let node: NewNode = read_node(&body)?;
+    not_ourselves(&house, &node.url)?;
     house.control.settings().add(&node).await?;
     house.control.say_of_config(Vec::new());
     Ok((StatusCode::CREATED, Json(json!({ "name": node.name }))).into_response())
@@ -116,9 +118,31 @@ pub async fn add_node(State(house): State<House>, body: Bytes) -> Done {
 /// `PATCH nodes/{name}`: changes a node in the file. An absent field stays, a null one is taken out.
 pub async fn change_node(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
     let change: NodeChange = read_node(&body)?;
+    not_ourselves(&house, change.url.as_deref().unwrap_or_default())?;
     let changed = house.control.settings().change(&name, &change).await?;
     house.control.say_of_config(Vec::new());
     Ok(Json(json!({ "key_dropped": changed.key_dropped })).into_response())
+}
+
+/// Would requests to `url` come back in by our own door? What is no address at all is told elsewhere.
+fn not_ourselves(house: &House, url: &str) -> Result<(), No> {
+    let Ok(url) = NodeUrl::parse(url) else { return Ok(()) };
+    let addresses: Vec<IpAddr> = match url.host() {
+        "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        host => host.parse().into_iter().collect(),
+    };
+    // Only an address of this machine can be bound to.
+    let is_here = |ip: &IpAddr| UdpSocket::bind((*ip, 0)).is_ok();
+    let snapshot = house.control.look();
+    let own = snapshot.gateway.listening.iter().filter_map(|url| url.strip_prefix("http://")?.parse().ok());
+    let is_ours = own
+        .filter(|own: &SocketAddr| own.port() == url.port())
+        .any(|own| addresses.iter().any(|ip| *ip == own.ip() || own.ip().is_unspecified() && is_here(ip)));
+    if is_ours {
+        return Err(No::conflict("ourselves", format!("{url} is this Lamplighter itself."))
+            .hint("A node is a machine whose engine answers: its address and port are wanted."));
+    }
+    Ok(())
 }
 
 /// `DELETE nodes/{name}`: takes a node out of the file. What runs there may finish.
@@ -138,6 +162,7 @@ struct Address {
 pub async fn identify(State(house): State<House>, body: Bytes) -> Done {
     let Address { url } = read(&body)?;
     let url = NodeUrl::parse(&url).map_err(No::bad)?;
+    not_ourselves(&house, &url.to_string())?;
     match discovery::identify(house.control.http(), url.clone()).await {
         Ok((identity, models)) => Ok(Json(json!({ "url": url.to_string(), "engine": identity.engine,
             "version": identity.version, "models": models }))
