@@ -25,7 +25,7 @@ const HIDDEN: &str = "--hidden";
 pub fn run(runtime: &Runtime, options: Options, hidden: bool) -> ExitCode {
     tauri::async_runtime::set(runtime.handle().clone());
     let (wish, wishes) = mpsc::channel(WISHES);
-    let (door, way_in) = watch::channel(None);
+    let (door, way_in) = watch::channel(Err("the gateway is starting".into()));
     let (on_menu, on_icon, on_window, on_launch) = (wish.clone(), wish.clone(), wish.clone(), wish.clone());
     let keep = !options.demo;
     let single = tauri_plugin_single_instance::Builder::new()

@@ -80,13 +80,21 @@ async fn follow(whose: Whose, http: Client, tell: watch::Sender<Seen>) {
             tell.send_modify(|seen| seen.snapshot = Some(snapshot));
         };
         let why = control.follow(show).await;
-        tracing::warn!("not connected any more: {why}");
-        tell.send_modify(|seen| seen.snapshot = None);
-        // It may come back under another address, with another token.
-        let (control, snapshot) = loop {
-            sleep(LOOK_AGAIN).await;
-            if let Some(found) = alive(&whose, &http).await {
-                break found;
+        // It may have moved to another port.
+        let elsewhere = alive(&whose, &http).await;
+        let (control, snapshot) = match elsewhere.filter(|(new, _)| new.connection() != control.connection())
+        {
+            Some(found) => found,
+            None => {
+                // Or it comes back, under another address and with another token.
+                tracing::warn!("not connected any more: {why}");
+                tell.send_modify(|seen| seen.snapshot = None);
+                loop {
+                    sleep(LOOK_AGAIN).await;
+                    if let Some(found) = alive(&whose, &http).await {
+                        break found;
+                    }
+                }
             }
         };
         tracing::info!(url = control.connection().url, "connected again");

@@ -2,7 +2,11 @@
 
 use futures::StreamExt;
 use lamplighter::dialects::sse;
-use lamplighter_core::{mode::Mode, snapshot::Snapshot, view::Action};
+use lamplighter_core::{
+    mode::Mode,
+    snapshot::{Offer, Snapshot},
+    view::Action,
+};
 use reqwest::{Client, Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -45,6 +49,13 @@ impl Control {
     /// A client of the gateway there. The HTTP client is shared.
     pub fn new(http: Client, url: impl Into<String>, token: impl Into<String>) -> Self {
         Self { connection: Connection { url: url.into(), token: token.into() }, http }
+    }
+
+    /// The same gateway has moved there.
+    pub fn is_now_at(&mut self, url: &str) {
+        if self.connection.url != url {
+            url.clone_into(&mut self.connection.url);
+        }
     }
 
     /// Where it is, and the key to it.
@@ -142,6 +153,9 @@ fn call(action: &Action) -> Option<(Method, String, Value)> {
         Action::Route(mode) => route(json!({ "mode": mode.word() })),
         Action::Pause { an_hour: true } => route(json!({ "mode": "pause", "for": "1h" })),
         Action::Resume => route(json!({ "mode": "resume" })),
+        Action::Use(Offer { name, url }) => {
+            (Method::POST, "nodes".to_owned(), json!({ "name": name, "url": url }))
+        }
         Action::CopyBaseUrl | Action::CopyEnvironment | Action::Open | Action::StartHere | Action::Quit => {
             return None;
         }
@@ -154,6 +168,7 @@ pub fn doing(action: &Action) -> Option<String> {
         Action::Load { node, model } => Some(format!("Loading {model} on {node}…")),
         Action::Unload { node, model: Some(model) } => Some(format!("Unloading {model} on {node}…")),
         Action::Unload { node, model: None } => Some(format!("Unloading all models on {node}…")),
+        Action::Use(offer) => Some(format!("Adding {} as a node…", offer.url)),
         Action::CopyBaseUrl
         | Action::CopyEnvironment
         | Action::Open

@@ -8,21 +8,22 @@ use tokio::{sync::watch, time::timeout};
 /// Longest that a window waits for a gateway that has not started yet.
 const STARTING: Duration = Duration::from_secs(5);
 
-/// The way in, as it changes; `None` while there is none.
+/// The way in; an error says why there is none.
+pub type WayIn = Result<Connection, String>;
+
+/// The way in, as it changes.
 #[derive(Debug)]
-pub struct Door(pub watch::Receiver<Option<Connection>>);
+pub struct Door(pub watch::Receiver<WayIn>);
 
 /// Where the gateway is, and the key to it.
 ///
 /// # Errors
-/// When there is none.
+/// Why there is none.
 #[tauri::command]
 pub async fn connection(door: State<'_, Door>) -> Result<Connection, String> {
     let mut way = door.0.clone();
-    let known = timeout(STARTING, way.wait_for(Option::is_some)).await;
-    match known {
-        Ok(Ok(known)) => known.clone().ok_or_else(|| "the gateway is gone".into()),
-        Ok(Err(_)) => Err("the app is ending".into()),
-        Err(_) => Err("the gateway has not started: the tray says why".into()),
+    if timeout(STARTING, way.wait_for(Result::is_ok)).await.is_ok_and(|known| known.is_err()) {
+        return Err("the app is ending".into());
     }
+    way.borrow().clone()
 }

@@ -1,5 +1,6 @@
 //! What the tray should show now: the view of the house, and what only lasts a moment.
 
+use crate::gateway::NotStarted;
 use lamplighter_core::{
     snapshot::Snapshot,
     view::{self, Clock, Lamp, Tray},
@@ -22,8 +23,8 @@ pub enum Showing {
     /// Nothing yet.
     #[default]
     Starting,
-    /// The gateway did not start, in its own words.
-    Failed(String),
+    /// The gateway did not start.
+    Failed(NotStarted),
     /// The gateway that ran at this address, in another process, does not answer.
     Gone(String),
     /// The gateway runs.
@@ -59,7 +60,7 @@ impl Face {
     pub fn wanted(&mut self, clock: Clock, now: Instant) -> (Tray, Option<Instant>) {
         let (mut tray, busy_until) = match &self.showing {
             Showing::Starting => (Tray::starting(), None),
-            Showing::Failed(why) => (Tray::not_started(why), None),
+            Showing::Failed(NotStarted { why, offer }) => (Tray::not_started(why, offer.as_ref()), None),
             Showing::Gone(url) => (Tray::not_connected(url), None),
             Showing::House(snapshot) if self.ending => (Tray::ending(snapshot.requests.len()), None),
             Showing::House(snapshot) => {
@@ -178,7 +179,7 @@ mod tests {
         let now = Instant::now();
         let mut face = Face::default();
         assert_eq!(face.wanted(CLOCK, now).0, Tray::starting());
-        face.showing = Showing::Failed("port 11400 is taken".into());
+        face.showing = Showing::Failed(NotStarted { why: "port 11400 is taken".into(), offer: None });
         assert_eq!(face.wanted(CLOCK, now).0.lamp, Lamp::Alert);
         face.showing = Showing::Gone("http://127.0.0.1:11400".into());
         assert_eq!(face.wanted(CLOCK, now).0, Tray::not_connected("http://127.0.0.1:11400"));

@@ -4,16 +4,21 @@ use crate::{attach::Attached, control::Control, face::Showing};
 use lamplighter::{
     Handle, Lamplighter, Options,
     control_file::{self, Whose},
-    engines,
+    engines, holder,
 };
-use lamplighter_core::snapshot::Snapshot;
+use lamplighter_core::snapshot::{Offer, Snapshot};
 use reqwest::Client;
-use serde_json::Value;
-use std::{io::Write, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::Write, sync::Arc};
 use tokio::sync::watch;
 
-/// Longest that whoever holds our port may take to say who it is.
-const WHO: Duration = Duration::from_secs(2);
+/// Why there is no gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStarted {
+    /// In the gateway's own words.
+    pub why: String,
+    /// The Ollama that holds its port, and could become a node instead.
+    pub offer: Option<Offer>,
+}
 
 /// The running gateway.
 pub enum Gateway {
@@ -35,8 +40,8 @@ impl Gateway {
     /// `lamplighter serve` does. A broken configuration is no reason not to start: it is shown.
     ///
     /// # Errors
-    /// In the gateway's own words.
-    pub async fn start(options: Options) -> Result<Self, String> {
+    /// [`NotStarted`].
+    pub async fn start(options: Options) -> Result<Self, NotStarted> {
         let (http, whose) = (engines::http_client(), options.whose());
         if let Some(attached) = attach(&whose, &http).await {
             return Ok(attached);
@@ -45,17 +50,31 @@ impl Gateway {
         match Lamplighter::start(options).await {
             Ok(handle) => Ok(Self::own(handle, http)),
             // Another one may have been quicker by a moment.
-            Err(why) => match attach(&whose, &http).await {
+            Err(error) => match attach(&whose, &http).await {
                 Some(attached) => Ok(attached),
                 None => Err(match control_file::find(&whose) {
-                    Some(other) => format!(
-                        "A Lamplighter runs already (process {}), but it does not answer this app, which may be of another \
-                         version: restart it. {why}",
-                        other.pid
-                    ),
-                    None => who_holds_it(why.to_string(), &http).await,
+                    Some(other) => NotStarted {
+                        why: format!(
+                            "A Lamplighter runs already (process {}), but it does not answer this app, which may be of \
+                             another version: restart it. {error}",
+                            other.pid
+                        ),
+                        offer: None,
+                    },
+                    None => NotStarted { why: error.to_string(), offer: error.offer() },
                 }),
             },
+        }
+    }
+
+    /// Makes the Ollama that holds our port a node, and starts beside it.
+    ///
+    /// # Errors
+    /// [`NotStarted`].
+    pub async fn start_beside(options: Options, offer: Offer) -> Result<Self, NotStarted> {
+        match holder::adopt(&options.config_path(), &offer).await {
+            Ok(()) => Self::start(options).await,
+            Err(why) => Err(NotStarted { why, offer: Some(offer) }),
         }
     }
 
@@ -91,7 +110,12 @@ impl Gateway {
     /// What it shows.
     pub fn showing(&mut self) -> Showing {
         match self {
-            Self::Own { snapshots, .. } => Showing::House(snapshots.borrow_and_update().clone()),
+            Self::Own { snapshots, control, .. } => {
+                let snapshot = snapshots.borrow_and_update().clone();
+                // The file may have given it another port.
+                control.is_now_at(&snapshot.gateway.base_url);
+                Showing::House(snapshot)
+            }
             Self::Attached(attached) => {
                 let seen = attached.seen();
                 match seen.snapshot {
@@ -133,32 +157,4 @@ async fn attach(whose: &Whose, http: &Client) -> Option<Gateway> {
 fn say_ready(url: &str, control: &std::path::Path, pid: u32) {
     let ready = serde_json::json!({ "url": url, "control": control, "pid": pid });
     let _ = writeln!(std::io::stdout(), "{ready}");
-}
-
-/// The reason with more about who holds the port, when it is one we know.
-async fn who_holds_it(why: String, http: &Client) -> String {
-    let Some((address, _)) = why.split_once(" is taken by ") else { return why };
-    let Ok(address) = address.parse::<SocketAddr>() else { return why };
-    let ask = |path| async move {
-        let answer = http.get(format!("http://{address}{path}")).timeout(WHO).send().await.ok()?;
-        answer.error_for_status().ok()?.json::<Value>().await.ok()
-    };
-    let version = |answer: Option<Value>| {
-        let version = answer?["version"].as_str()?.chars().take(20).filter(|c| !c.is_control()).collect();
-        Some::<String>(version)
-    };
-    if let Some(version) = version(ask("/control/v1/health").await) {
-        return format!(
-            "Another Lamplighter (version {version}) serves at {address}, with another configuration or for another user. {why}"
-        );
-    }
-    match version(ask("/api/version").await) {
-        Some(version) => {
-            format!(
-                "An Ollama (version {version}) holds {address}. Give Lamplighter a port of its own in `listen` of [server] \
-                 (11400 is the usual one), and this Ollama becomes a machine behind it. {why}"
-            )
-        }
-        None => why,
-    }
 }

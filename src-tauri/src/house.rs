@@ -2,10 +2,10 @@
 
 use crate::{
     clipboard::Clipboard,
-    clock,
-    control::{self, Connection},
+    clock, control,
+    door::WayIn,
     face::{Face, Showing},
-    gateway::Gateway,
+    gateway::{Gateway, NotStarted},
     host, menu,
     quit::{self, Quitting},
     signals::Signals,
@@ -56,7 +56,7 @@ pub struct House {
     hidden: bool,
     wish: mpsc::Sender<Wish>,
     wishes: mpsc::Receiver<Wish>,
-    door: watch::Sender<Option<Connection>>,
+    door: watch::Sender<WayIn>,
     clipboard: Clipboard,
     face: Face,
     drawn: Option<menu::Drawn>,
@@ -84,7 +84,7 @@ type FirstLook = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// What ended a wait.
 enum Event {
-    Started(Result<Gateway, String>),
+    Started(Result<Gateway, NotStarted>),
     News,
     Wish(Wish),
     Signal,
@@ -102,7 +102,7 @@ impl House {
         options: Options,
         hidden: bool,
         (wish, wishes): (mpsc::Sender<Wish>, mpsc::Receiver<Wish>),
-        door: watch::Sender<Option<Connection>>,
+        door: watch::Sender<WayIn>,
     ) -> Self {
         Self {
             app,
@@ -144,9 +144,11 @@ impl House {
             };
             match event {
                 Event::Started(Ok(started)) => gateway = Some(started),
-                Event::Started(Err(why)) => {
-                    tracing::error!("{why}");
-                    self.face.showing = Showing::Failed(why);
+                Event::Started(Err(not_started)) => {
+                    tracing::error!("{}", not_started.why);
+                    // What it was before is of no interest.
+                    let _ = self.door.send_replace(Err(not_started.why.clone()));
+                    self.face.showing = Showing::Failed(not_started);
                 }
                 Event::News | Event::Time => {}
                 // Without a tray the window is the only way in.
@@ -168,6 +170,12 @@ impl House {
                             gateway = None;
                             self.face.showing = Showing::Starting;
                             starting = Some(self.start());
+                        }
+                        Some(Action::Use(_)) if starting.is_some() => {}
+                        Some(Action::Use(offer)) if gateway.is_none() => {
+                            self.face.showing = Showing::Starting;
+                            let options = self.options.clone();
+                            starting = Some(tokio::spawn(Gateway::start_beside(options, offer)));
                         }
                         Some(action) => self.act(action, gateway.as_ref()).await,
                         None => {}
@@ -191,7 +199,7 @@ impl House {
 }
 
 impl House {
-    fn start(&self) -> JoinHandle<Result<Gateway, String>> {
+    fn start(&self) -> JoinHandle<Result<Gateway, NotStarted>> {
         tokio::spawn(Gateway::start(self.options.clone()))
     }
 
@@ -201,9 +209,9 @@ impl House {
         self.face.showing = gateway.showing();
         let control = gateway.control();
         self.door.send_if_modified(|known| {
-            let is_new = known.as_ref() != Some(control.connection());
+            let is_new = known.as_ref() != Ok(control.connection());
             if is_new {
-                *known = Some(control.connection().clone());
+                *known = Ok(control.connection().clone());
             }
             is_new
         });
@@ -336,11 +344,13 @@ fn is_automated() -> bool {
     std::env::var("TAURI_WEBVIEW_AUTOMATION").as_deref() == Ok("true")
 }
 
-async fn started(task: &mut Option<JoinHandle<Result<Gateway, String>>>) -> Result<Gateway, String> {
+async fn started(task: &mut Option<JoinHandle<Result<Gateway, NotStarted>>>) -> Result<Gateway, NotStarted> {
     let Some(running) = task else { return pending().await };
     let result = running.await;
     *task = None;
-    result.unwrap_or_else(|why| Err(format!("the gateway stopped while it started: {why}")))
+    result.unwrap_or_else(|why| {
+        Err(NotStarted { why: format!("the gateway stopped while it started: {why}"), offer: None })
+    })
 }
 
 /// Waits for news; for ever when there will be none.

@@ -24,6 +24,7 @@ pub struct Gateway {
     /// A client without a pool to other tests.
     pub http: reqwest::Client,
     said: Arc<Mutex<String>>,
+    control: PathBuf,
 }
 
 /// How long the slowest machine may take for what takes milliseconds.
@@ -93,11 +94,11 @@ impl Gateway {
                 keep.lock().unwrap_or_else(PoisonError::into_inner).push_str(&(line + "\n"));
             }
         });
-        let control = ready["control"].as_str().expect("the ready line names the control file");
-        let control: Value =
-            serde_json::from_slice(&std::fs::read(control).expect("readable")).expect("JSON");
+        let place = ready["control"].as_str().expect("the ready line names the control file");
+        let control: Value = serde_json::from_slice(&std::fs::read(place).expect("readable")).expect("JSON");
+        let (place, token) = (PathBuf::from(place), control["token"].as_str().expect("a token").to_owned());
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
-        Self { child, url: text(&ready["url"]), token: text(&control["token"]), home, http: http(), said }
+        Self { child, url: text(&ready["url"]), token, home, http: http(), said, control: place }
     }
 
     /// Starts in front of simulated nodes and waits until all of them are up.
@@ -118,6 +119,17 @@ impl Gateway {
     #[must_use]
     pub fn authority(&self) -> &str {
         self.url.trim_start_matches("http://")
+    }
+
+    /// Goes to where its control file says that it is now.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn look_for_it(&mut self) -> &str {
+        let file = std::fs::read(&self.control).expect("the control file is there");
+        let file: Value = serde_json::from_slice(&file).expect("JSON");
+        file["url"].as_str().expect("an address").clone_into(&mut self.url);
+        &self.url
     }
 
     /// Takes its folder, for another one to start in.

@@ -1,11 +1,19 @@
 //! A person edits the configuration file while the gateway runs.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use lamplighter_core::snapshot::Snapshot;
 use lamplighter_simnode::{Profile, SimModel, SimNode};
-use lamplighter_tests::house::{Gateway, config};
+use lamplighter_tests::house::{Gateway, PATIENCE, config};
 use reqwest::StatusCode;
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 fn file(gateway: &Gateway) -> PathBuf {
     gateway.home.path().join("config.toml")
@@ -19,9 +27,10 @@ fn save(gateway: &Gateway, text: &str) {
 }
 
 async fn node(name: &str, tok_s: f64) -> SimNode {
-    SimNode::start(Profile::ollama(name).model(SimModel::new("m").loaded(true)).tok_s(tok_s).parallel(64))
-        .await
-        .unwrap()
+    let short = SimModel::new("short").loaded(true).text("ok");
+    let profile = Profile::ollama(name).model(SimModel::new("m").loaded(true)).model(short);
+    // At 10 a second an answer takes as long as a hundred edits.
+    SimNode::start(profile.tok_s(tok_s).tokens(100).parallel(128)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,39 +54,199 @@ async fn what_is_edited_counts_and_what_is_broken_does_not() {
     assert_eq!(gateway.chat("coder", false).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(fs::read_to_string(file(&gateway)).unwrap(), broken, "the file is its owner's");
 
-    save(&gateway, &both.replace("127.0.0.1:0", "127.0.0.1:1"));
-    let told =
-        gateway.until(|snapshot| snapshot.problems.iter().all(|p| !p.message.contains("priorty"))).await;
-    assert!(told.problems.iter().any(|p| p.message.contains("`listen`") && p.message.contains("next start")));
-
     save(&gateway, &config(&[(&gpu, "")], ""));
     let left = gateway.until(|snapshot| snapshot.nodes.len() == 1 && snapshot.problems.is_empty()).await;
     assert_eq!(left.nodes[0].name, "gpu");
 }
 
-/// A removed node takes nothing new, and what runs there may finish: no stream is lost to an edit.
+/// 200 streams and 100 edits: nodes come, go and get other names and settings, and the port changes. A removed node takes
+/// nothing new and what runs there may finish; a closed port takes nothing new and what came in by it may finish.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_edits_drop_no_stream() {
+async fn r88_a_hundred_edits_under_two_hundred_streams_drop_none() {
     let (nas, gpu) = (node("nas", 10.0).await, node("gpu", 10.0).await);
-    let fast = "max_concurrent = 64";
+    let fast = "max_concurrent = 128";
     let gateway = Gateway::start(&config(&[(&nas, fast), (&gpu, fast)], "")).await;
     gateway.until_up(2).await;
-    let streams: Vec<_> = (0..40)
+    let mut gateway = gateway;
+    let streams: Vec<_> = (0..200)
         .map(|i| tokio::spawn(gateway.chat(if i % 2 == 0 { "m@nas" } else { "m@gpu" }, true).send()))
         .collect();
-    gateway.until(|snapshot| snapshot.nodes.iter().map(|node| node.active).sum::<u32>() == 40).await;
-    for edit in 0..100 {
-        let nodes =
-            if edit % 2 == 0 { vec![(&gpu, fast)] } else { vec![(&gpu, fast), (&nas, "priority = 1")] };
-        save(&gateway, &config(&nodes, ""));
-        tokio::time::sleep(Duration::from_millis(15)).await;
+    gateway.until(|snapshot| snapshot.nodes.iter().map(|node| node.active).sum::<u32>() == 200).await;
+    let mut places = HashSet::from([gateway.url.clone()]);
+    for edit in 0..100u32 {
+        let port = (edit / 20 % 2 == 1).then(free_port).unwrap_or_default();
+        let text = match edit % 4 {
+            0 => config(&[(&gpu, fast)], ""),
+            1 => config(&[(&gpu, fast), (&nas, "priority = 1")], ""),
+            2 => config(&[(&nas, fast)], "").replace("\"nas\"", "\"attic\""),
+            _ => config(&[(&nas, fast), (&gpu, fast)], "[[alias]]\nname = \"a\"\nmodels = [\"m\"]\n"),
+        };
+        save(&gateway, &text.replace("127.0.0.1:0", &format!("127.0.0.1:{port}")));
+        // Most come quicker than one can be read; every fifth is given the time to count.
+        let pause = if edit % 5 == 4 { 300 } else { 10 };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        if edit % 5 == 4 {
+            places.insert(gateway.look_for_it().to_owned());
+            gateway.until(|snapshot| !snapshot.nodes.is_empty()).await;
+            let answer = gateway.chat("short", false).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "edit {edit}: {}", answer.text().await.unwrap());
+        }
     }
+    assert!(places.len() > 2, "the port has changed: {places:?}");
+    save(&gateway, &config(&[(&gpu, fast)], ""));
+    gateway.until(|snapshot| snapshot.nodes.len() == 1 && snapshot.nodes[0].name == "gpu").await;
     for stream in streams {
         let answer = stream.await.unwrap().unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
-        assert!(answer.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+        let text = answer.text().await.unwrap();
+        assert!(text.ends_with("data: [DONE]\n\n") && !text.contains("error"), "{text}");
     }
-    gateway
-        .until(|snapshot| snapshot.nodes.len() == 2 && snapshot.nodes.iter().all(|node| node.active == 0))
-        .await;
+    let counts = [&nas, &gpu].map(SimNode::stats);
+    assert_eq!(counts.iter().map(|stats| stats.generations_cancelled).sum::<u64>(), 0);
+    gateway.until(|snapshot| snapshot.nodes[0].active == 0 && snapshot.requests.is_empty()).await;
+}
+
+/// The new port is open before the old one closes; streams on the old one live on; the command line, the snapshot and whoever
+/// follows the events go along.
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_a_changed_port_is_followed_by_everybody() {
+    let nas = node("nas", 20.0).await;
+    let mut gateway = Gateway::over(&[&nas], "").await;
+    let old = gateway.url.clone();
+    let stream = gateway.chat("m", true).send().await.unwrap();
+    let mut events = gateway.control("events").await;
+    let port = free_port();
+    let text = config(&[(&nas, "")], "");
+    save(&gateway, &text.replace("127.0.0.1:0", &format!("localhost:{port}")));
+    // The stream of events says where it goes, and ends.
+    let mut told = String::new();
+    while let Some(chunk) = events.chunk().await.unwrap() {
+        told.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    let new = format!("http://127.0.0.1:{port}");
+    assert!(told.contains(&format!("\"base_url\":\"{new}\"")), "{told}");
+    assert_eq!(gateway.look_for_it(), new);
+    assert_eq!(gateway.chat("short", false).send().await.unwrap().status(), StatusCode::OK);
+    assert!(gateway.cli(&["status"]).1.starts_with(&new));
+    let shown = gateway.snapshot().await.gateway;
+    assert_eq!((shown.base_url, &shown.listening[0]), (new.clone(), &new));
+    let place = old.trim_start_matches("http://").to_owned();
+    wait_until(async || tokio::net::TcpStream::connect(&place).await.is_err()).await;
+    assert!(stream.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+    assert!(gateway.snapshot().await.problems.is_empty());
+}
+
+/// Who may come in is decided anew for the next request, also on connections that are open already; a key that cannot be read
+/// opens nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_keys_names_and_pages_count_from_the_next_request_on() {
+    let nas = node("nas", 500.0).await;
+    let gateway = Gateway::over(&[&nas], "").await;
+    let ask = async |host: &str, origin: &str, key: &str| {
+        let mut request = gateway.http.get(format!("{}/v1/models", gateway.url)).header("host", host);
+        if !origin.is_empty() {
+            request = request.header("origin", origin);
+        }
+        request.bearer_auth(key).send().await.unwrap().status().as_u16()
+    };
+    let page = "https://chat.example";
+    assert_eq!([ask("models.example", "", "k1").await, ask("localhost:1", page, "").await], [403, 403]);
+    fs::write(gateway.home.path().join("key"), "k1\n").unwrap();
+    fs::set_permissions(gateway.home.path().join("key"), PermissionsExt::from_mode(0o600)).unwrap();
+    let text = config(&[(&nas, "")], "");
+    let server = "allowed_hosts = [\"models.example\"]\nallowed_origins = [\"https://chat.example\"]\nkey = \"file:key\"\n";
+    let with = text.replacen("[[node]]", &format!("{server}[[node]]"), 1);
+    save(&gateway, &with);
+    wait_until(async || ask("models.example", "", "k1").await == 200).await;
+    assert_eq!(ask("models.example", "", "wrong").await, 401);
+    assert_eq!(ask(gateway.authority(), page, "").await, 200);
+
+    save(&gateway, &with.replace("file:key", "file:nothing"));
+    let told = gateway.until(|snapshot| snapshot.problems.iter().any(|p| p.code == "listen")).await;
+    let hint = told.problems.iter().find_map(|problem| problem.hint.clone()).unwrap();
+    assert!(hint.contains("`key` of [server] cannot be read"), "{hint}");
+    assert_eq!(ask("models.example", "", "k1").await, 200, "what was in force stays");
+    save(&gateway, &text);
+    wait_until(async || ask("models.example", "", "k1").await == 403).await;
+    assert!(gateway.snapshot().await.problems.is_empty());
+}
+
+/// A port that cannot be had leaves the old one as it was, and everybody is told; the rest of the file counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_a_port_that_cannot_be_had_leaves_the_old_one() {
+    let (nas, gpu) = (node("nas", 500.0).await, node("gpu", 500.0).await);
+    let mut gateway = Gateway::over(&[&nas], "").await;
+    let old = gateway.url.clone();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = taken.local_addr().unwrap().to_string();
+    let text = config(&[(&nas, ""), (&gpu, "")], "").replace("127.0.0.1:0", &place);
+    save(&gateway, &text);
+    let told = gateway.until(|snapshot| snapshot.problems.iter().any(|p| p.code == "listen")).await;
+    let problem = told.problems.iter().find(|problem| problem.code == "listen").unwrap();
+    assert!(problem.message.contains(&format!("stays at {old}")), "{problem:?}");
+    assert!(problem.hint.as_ref().unwrap().contains(&format!("{place} is taken by")), "{problem:?}");
+    assert!(gateway.log().contains(&format!("{place} is taken by")));
+    assert!(gateway.cli(&["status"]).1.contains(&format!("stays at {old}")));
+    gateway.until_up(2).await;
+
+    // An Ollama in the way is offered as a node, and the way in stays open.
+    let ollama = SimNode::start(Profile::ollama("local").model(SimModel::new("other"))).await.unwrap();
+    let held = ollama.addr().to_string();
+    save(&gateway, &text.replace(&place, &held));
+    let told = gateway.until(|snapshot| !snapshot.offers.is_empty()).await;
+    assert_eq!(told.offers[0].url, held);
+
+    drop(taken);
+    save(&gateway, &text);
+    wait_until(async || tokio::net::TcpStream::connect(&place).await.is_ok()).await;
+    wait_until(async || gateway.http.get(&old).send().await.is_err()).await;
+    assert_eq!(gateway.look_for_it(), format!("http://{place}"));
+    let told = gateway.snapshot().await;
+    assert!(told.problems.is_empty() && told.offers.is_empty(), "{:?}", told.problems);
+}
+
+/// One address of a port, then all of them: the two cannot be open together. What runs lives on.
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_from_loopback_to_every_address_of_the_same_port() {
+    let nas = node("nas", 20.0).await;
+    let port = free_port();
+    let narrow = config(&[(&nas, "")], "").replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let gateway = Gateway::start(&narrow).await;
+    gateway.until_up(1).await;
+    let stream = gateway.chat("m", true).send().await.unwrap();
+    fs::write(gateway.home.path().join("key"), "k1\n").unwrap();
+    fs::set_permissions(gateway.home.path().join("key"), PermissionsExt::from_mode(0o600)).unwrap();
+    let wide =
+        narrow.replace("127.0.0.1:", "0.0.0.0:").replacen("[[node]]", "key = \"file:key\"\n[[node]]", 1);
+    let wide = wide.replace("url = \"http://0.0.0.0:", "url = \"http://127.0.0.1:");
+    save(&gateway, &wide);
+    let is_wide = |snapshot: &Snapshot| snapshot.gateway.listening == [format!("http://0.0.0.0:{port}")];
+    wait_until(async || {
+        let url = format!("{}/control/v1/snapshot", gateway.url);
+        let Ok(answer) = gateway.http.get(url).bearer_auth(&gateway.token).send().await else { return false };
+        answer.json::<Snapshot>().await.is_ok_and(|snapshot| is_wide(&snapshot))
+    })
+    .await;
+    assert_eq!(gateway.snapshot().await.gateway.base_url, gateway.url);
+    save(&gateway, &narrow);
+    wait_until(async || {
+        let url = format!("{}/control/v1/snapshot", gateway.url);
+        let Ok(answer) = gateway.http.get(url).bearer_auth(&gateway.token).send().await else { return false };
+        answer.json::<Snapshot>().await.is_ok_and(|snapshot| !is_wide(&snapshot))
+    })
+    .await;
+    assert!(stream.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+}
+
+async fn wait_until(mut is_so: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < PATIENCE, "it did not come to be");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A port that is free on this machine right now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

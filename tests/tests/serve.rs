@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(unix)]
 
+use lamplighter_simnode::{Profile, SimNode};
 use lamplighter_tests::{
     house::{Gateway, binary, command, run, signal},
     spoken::Spoken,
@@ -121,6 +122,21 @@ async fn the_gateway_is_found_by_its_configuration() {
         assert_eq!(serve.ready().await["control"], folder.join(place).to_str().unwrap());
         assert_eq!(mode(&folder.join(place)), 0o600);
         assert_eq!(status.arg("status").output().unwrap().status.code(), Some(0));
+    }
+}
+
+/// Without a tray nobody is there to click: an Ollama on the port is named, and so are the ways out.
+#[tokio::test(flavor = "multi_thread")]
+async fn t15_serve_names_the_ollama_on_its_port_and_the_ways_out() {
+    let ollama = SimNode::start(Profile::ollama("local")).await.unwrap();
+    let place = ollama.addr();
+    let home = written(&format!("[server]\nlisten = [\"{place}\"]\n"));
+    let folder = home.path().to_owned();
+    let serve = tokio::task::spawn_blocking(move || run(&folder, &["serve"]));
+    let (code, out, err) = serve.await.unwrap();
+    assert_eq!((code, out.as_str()), (1, ""));
+    for word in ["An Ollama (version ", &format!("holds {place}"), "`listen`", "[[node]]", "end it"] {
+        assert!(err.contains(word), "{word}: {err}");
     }
 }
 

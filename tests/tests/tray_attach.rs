@@ -10,7 +10,7 @@ use lamplighter_core::{
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use lamplighter_tests::{
     desktop::{
-        app::{App, asks_models, free_port},
+        app::{App, asks_models},
         config,
         host::TrayHost,
         menu::Icon,
@@ -100,22 +100,6 @@ async fn a_gateway_that_runs_is_shown_followed_and_left_running() {
     app.terminate();
     assert_eq!(app.end(QUICK).await.code(), Some(0));
     assert_eq!(asks_models(&url).await, Some(200), "only the app has ended");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_ollama_on_the_port_is_called_by_its_name() {
-    let Some(screen) = screen("an_ollama_on_the_port_is_called_by_its_name") else { return };
-    let host = TrayHost::start(screen.bus()).await.unwrap();
-    let ollama = SimNode::start(Profile::ollama("local").port(free_port())).await.unwrap();
-    let place = ollama.addr();
-    let config = screen.file("config.toml", &format!("[server]\nlisten = [\"{place}\"]\n"));
-    let mut app = App::hidden(&screen, &config);
-    let icon = Icon::appear(&host).await;
-    let said = icon.row("who it is", |text| text.starts_with("An Ollama (version ")).await;
-    assert!(said.text.contains(&format!("holds {place}")), "{}", said.text);
-    let quit = icon.row("Quit", |text| text == "Quit Lamplighter").await;
-    icon.click(&quit).await;
-    assert_eq!(app.end(QUICK).await.code(), Some(0));
 }
 
 /// A thousand snapshots at full speed, each of them different and every other one with other rows, from a gateway that is

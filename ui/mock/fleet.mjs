@@ -174,7 +174,7 @@ export const houses = {
 /** A whole snapshot of the named house. */
 export function build(name) {
   const { gateway = {}, ...rest } = houses[name]();
-  return { seq: 1, at_ms: Date.now(), models: [], ...structuredClone(base), ...rest, gateway: { ...base.gateway, ...gateway } };
+  return { seq: 1, at_ms: Date.now(), models: [], offers: [], ...structuredClone(base), ...rest, gateway: { ...base.gateway, ...gateway } };
 }
 
 /** Lets a quarter of a second go by: streams stream, the rest stays. */

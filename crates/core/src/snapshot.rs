@@ -37,6 +37,9 @@ pub struct Snapshot {
     pub totals: Totals,
     /// What a person should look at, worst first.
     pub problems: Vec<Problem>,
+    /// Engines on this computer that could become nodes, each with one click.
+    #[serde(default)]
+    pub offers: Vec<Offer>,
 }
 
 /// The gateway itself.
@@ -229,4 +232,14 @@ pub struct Problem {
     pub hint: Option<String>,
     /// The node it is about.
     pub node: Option<String>,
+}
+
+/// An engine on this computer that could become a node with one click: an Ollama that holds a port which we were told to use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct Offer {
+    /// The name that the node would get.
+    pub name: String,
+    /// Its address, for example `127.0.0.1:11434`. The problem that it goes with names it too.
+    pub url: String,
 }

@@ -13,7 +13,7 @@ mod summary;
 mod tray;
 mod words;
 
-use crate::mode::Mode;
+use crate::{mode::Mode, snapshot::Offer};
 pub use connect::environment;
 pub use status::{StatusRow, status};
 pub use tray::tray;
@@ -116,6 +116,8 @@ pub enum Action {
     },
     /// Ends a pause in the mode that was chosen before.
     Resume,
+    /// Makes an engine on this computer a node. Where it holds our port, the gateway gets another one and starts.
+    Use(Offer),
     /// Starts a gateway in this app, in place of one that is gone or did not start.
     StartHere,
     /// Ends the app.

@@ -17,7 +17,7 @@ mod syntax;
 mod tests;
 mod wake;
 
-pub use atomic::{create_private_folder, write_atomically};
+pub use atomic::{create_private_folder, mode_of, write_atomically};
 pub use folders::{default_path, fingerprint, runtime_dir, state_dir};
 pub use located::{Excerpt, Located};
 

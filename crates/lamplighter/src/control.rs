@@ -1,12 +1,12 @@
 //! What the control API, the tray and the command line are told: snapshots, and why a request would go where.
 
+mod explain;
+mod problems;
 mod sleep;
 
-pub use sleep::NotWoken;
-
-mod explain;
-
 pub use explain::Question;
+pub use problems::OfTheDoor;
+pub use sleep::NotWoken;
 
 use crate::{
     clock,
@@ -24,11 +24,7 @@ use crate::{
     waker::Waker,
 };
 use futures::Stream;
-use lamplighter_core::{
-    model::key,
-    node::{Presence, State},
-    snapshot::{Gateway, Level, ListedModel, Node, Problem, Snapshot},
-};
+use lamplighter_core::snapshot::{Gateway, ListedModel, Node, Problem, Snapshot};
 use sha2::{Digest, Sha256};
 use std::{
     sync::{
@@ -50,6 +46,15 @@ const RUNNING: Duration = Duration::from_secs(1);
 
 /// The code of notices about the configuration.
 pub const CONFIG: &str = "config";
+
+/// Where the gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The address that apps are told.
+    pub base_url: String,
+    /// Every address it listens on.
+    pub listening: Vec<String>,
+}
 
 /// What [`Control`] is made of.
 pub struct Parts {
@@ -101,6 +106,8 @@ pub struct Control {
     http: reqwest::Client,
     /// What there is to say about the configuration and the listeners.
     notices: Mutex<Vec<Problem>>,
+    place: Mutex<Place>,
+    of_the_door: Mutex<Vec<OfTheDoor>>,
     sessions: Sessions,
     changed: Arc<Notify>,
     seq: AtomicU64,
@@ -116,6 +123,11 @@ impl Control {
         let control = Self {
             token: Sha256::digest(parts.token.as_bytes()).into(),
             sessions: Sessions::new(parts.token),
+            place: Mutex::new(Place {
+                base_url: parts.gateway.base_url.clone(),
+                listening: parts.gateway.listening.clone(),
+            }),
+            of_the_door: Mutex::default(),
             gateway: parts.gateway,
             places: parts.places,
             requests: parts.requests,
@@ -178,6 +190,24 @@ impl Control {
         self.changed.notify_one();
     }
 
+    /// What there is to say of the door now, in place of what was said before.
+    pub fn say_of_door(&self, said: Vec<OfTheDoor>) {
+        *self.of_the_door.lock().unwrap_or_else(PoisonError::into_inner) = said;
+        self.changed.notify_one();
+    }
+
+    /// From now on it is there.
+    pub fn moved(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        self.changed.notify_one();
+    }
+
+    /// The address that apps are told.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).base_url.clone()
+    }
+
     /// A code that a browser trades for the token.
     ///
     /// # Errors
@@ -237,15 +267,19 @@ impl Control {
         receiver
     }
 
-    /// The same as a stream, whose items are [`APART`] also when somebody else begins to look meanwhile.
+    /// The same as a stream, whose items are [`APART`] also when somebody else begins to look meanwhile. It ends when the gateway
+    /// has moved to another address, after the snapshot that says so: whoever looks goes there.
     pub fn snapshots(&self) -> impl Stream<Item = Arc<Snapshot>> + Send + 'static + use<> {
         let mut receiver = self.watch();
         receiver.mark_changed();
-        futures::stream::unfold((receiver, Instant::now()), |(mut receiver, not_before)| async move {
+        let here = self.base_url();
+        futures::stream::unfold(Some((receiver, Instant::now(), here)), |state| async move {
+            let (mut receiver, not_before, here) = state?;
             tokio::time::sleep_until(not_before).await;
             receiver.changed().await.ok()?;
             let snapshot = receiver.borrow_and_update().clone();
-            Some((snapshot, (receiver, Instant::now() + APART)))
+            let is_here = snapshot.gateway.base_url == here;
+            Some((snapshot, is_here.then(|| (receiver, Instant::now() + APART, here))))
         })
     }
 
@@ -263,12 +297,16 @@ impl Control {
             requests: self.requests.list(),
             totals: self.requests.totals(),
             problems: self.problems(&house),
+            offers: self.of_the_door(&house).filter_map(|said| said.offer).collect(),
         }
     }
 
     fn gateway(&self, house: &House) -> Gateway {
         let pause_left_ms = self.steering.pause_left_ms().flatten();
+        let Place { base_url, listening } = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Gateway {
+            base_url,
+            listening,
             mode: self.steering.mode(),
             paused_until_ms: pause_left_ms.map(|left_ms| clock::wall_ms() + left_ms),
             found_only: !house.fleet.nodes.is_empty() && house.found_only,
@@ -306,76 +344,6 @@ impl Control {
         };
         nodes.map(show).collect()
     }
-
-    fn problems(&self, house: &House) -> Vec<Problem> {
-        let mut problems = self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for node in &house.fleet.nodes {
-            let (code, level) = match (node.state, node.config.presence) {
-                (State::Refusing, _) => ("node_refusing", Level::Problem),
-                (State::Down, Presence::AlwaysOn) => ("node_down", Level::Problem),
-                _ => continue,
-            };
-            let why = node.why.as_deref().unwrap_or("it does not answer");
-            problems.push(Problem {
-                code: code.into(),
-                level,
-                message: format!("{} is {}: {why}.", node.name(), node.state.word()),
-                hint: None,
-                node: Some(node.name().into()),
-            });
-        }
-        problems.extend(self.unknown_alias_models(house));
-        problems.extend(drifts(house));
-        problems.sort_by_key(|problem| problem.level);
-        problems
-    }
-
-    /// Alias entries that no node lists. Only told when every node has been seen: a model may be on a machine that is away.
-    fn unknown_alias_models(&self, house: &House) -> Vec<Problem> {
-        let fleet = &house.fleet;
-        let all_seen = fleet.nodes.iter().all(|node| node.state.takes_requests() || !node.models.is_empty());
-        if fleet.nodes.is_empty() || !all_seen {
-            return Vec::new();
-        }
-        let listed =
-            |model: &str| fleet.nodes.iter().any(|node| node.models.iter().any(|m| m.answers_to(model)));
-        let mut problems = Vec::new();
-        for alias in fleet.aliases.iter() {
-            for target in lamplighter_core::alias::resolve(&fleet.aliases, &alias.name) {
-                if !listed(target.model) {
-                    problems.push(Problem {
-                        code: "alias_model_unknown".into(),
-                        level: Level::Notice,
-                        message: format!(
-                            "Alias {:?} names {:?}, which no node lists.",
-                            alias.name,
-                            key(target.model)
-                        ),
-                        hint: Some(
-                            "Pull the model on a node, or correct the name in the configuration.".into(),
-                        ),
-                        node: None,
-                    });
-                }
-            }
-        }
-        problems
-    }
-}
-
-/// Models that hold different contents under one name: what a conversation gets then depends on who answers.
-fn drifts(house: &House) -> impl Iterator<Item = Problem> {
-    let fleet = &house.fleet;
-    fleet.catalogue.entries().filter(|entry| entry.drift).map(|entry| {
-        let nodes: Vec<&str> = entry.offers.iter().map(|offer| fleet.nodes[offer.node].name()).collect();
-        Problem {
-            code: "model_drift".into(),
-            level: Level::Notice,
-            message: format!("{} has different contents on {}.", entry.name, nodes.join(" and ")),
-            hint: Some("Pull it anew on the one that is behind, or pin requests with @node.".into()),
-            node: None,
-        }
-    })
 }
 
 fn models(house: &House) -> Vec<ListedModel> {

@@ -55,8 +55,16 @@ pub fn write(place: &Path, file: &ControlFile) -> io::Result<Written> {
     if let Some(folder) = place.parent() {
         config::create_private_folder(folder)?;
     }
-    config::write_atomically(place, serde_json::to_string(file)?.as_bytes(), 0o600)?;
+    rewrite(place, file)?;
     Ok(Written { place: place.to_owned(), pid: file.pid })
+}
+
+/// Writes it anew: the gateway has moved. Whoever holds [`Written`] still removes it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn rewrite(place: &Path, file: &ControlFile) -> io::Result<()> {
+    config::write_atomically(place, serde_json::to_string(file)?.as_bytes(), 0o600)
 }
 
 impl Drop for Written {

@@ -24,12 +24,16 @@ pub fn ports() -> Vec<u16> {
 }
 
 /// Looks again and again until somebody has configured a node. What was found once stays: it may come back.
-pub async fn run(settings: Arc<Settings>, own_ports: Vec<u16>, stop: CancellationToken) {
-    let ports: Vec<u16> = ports().into_iter().filter(|port| !own_ports.contains(port)).collect();
+/// Our own ports are passed over, also those that we come to listen on meanwhile.
+pub async fn run(settings: Arc<Settings>, own_ports: impl Fn() -> Vec<u16>, stop: CancellationToken) {
+    let ports = ports();
     let http = engines::http_client();
     let mut found: Vec<NodeConfig> = Vec::new();
     loop {
-        let missing = ports.iter().filter(|&&port| !found.iter().any(|node| node.url.port() == port));
+        let own = own_ports();
+        found.retain(|node| !own.contains(&node.url.port()));
+        let is_known = |port: u16| own.contains(&port) || found.iter().any(|node| node.url.port() == port);
+        let missing = ports.iter().filter(|&&port| !is_known(port));
         let answers = join_all(missing.map(|&port| ask(http.clone(), port))).await;
         for (url, engine) in answers.into_iter().flatten() {
             let name = free_name(engine.word(), &found);
@@ -61,13 +65,16 @@ pub async fn identify(http: reqwest::Client, url: NodeUrl) -> Result<(engines::I
     }
 }
 
-async fn ask(http: reqwest::Client, port: u16) -> Option<(NodeUrl, Engine)> {
+/// The engine that answers on a loopback port, if one does.
+pub async fn ask(http: reqwest::Client, port: u16) -> Option<(NodeUrl, Engine)> {
     let url = NodeUrl::parse(&format!("127.0.0.1:{port}")).ok()?;
     let (identity, _) = identify(http, url.clone()).await.ok()?;
     Some((url, identity.engine))
 }
 
-fn free_name(word: &str, taken: &[NodeConfig]) -> String {
+/// `word`, or the first of `word-2`, `word-3` … that no node has.
+#[must_use]
+pub fn free_name(word: &str, taken: &[NodeConfig]) -> String {
     let is_free = |name: &String| taken.iter().all(|node| node.name != *name);
     let numbered = (2u32..).map(|n| format!("{word}-{n}"));
     std::iter::once(word.to_owned()).chain(numbered).find(is_free).unwrap_or_default()

@@ -17,6 +17,7 @@ pub mod dialects;
 pub mod discovery;
 pub mod engines;
 pub mod history;
+pub mod holder;
 pub mod hooks;
 pub mod interfaces;
 pub mod live;
@@ -39,7 +40,7 @@ pub mod upstream;
 pub mod waker;
 
 use config::{Broken, Loaded, Origin};
-use control::{CONFIG, Control, Parts};
+use control::{CONFIG, Control, Parts, Place};
 use control_file::{ControlFile, Whose};
 use conversations::Conversations;
 use demo::Demo;
@@ -47,18 +48,17 @@ use history::{History, Keeping};
 use lamplighter_core::{
     config::without_doubles,
     mode::Mode,
-    snapshot::{Gateway, Level, Problem, Snapshot},
+    snapshot::{Gateway, Level, Offer, Problem, Snapshot},
 };
 use live::Requests;
 use places::Places;
 use proxy::Proxy;
 use registry::Registry;
-use server::{Guard, House, Keyring, Limits};
+use server::{Door, House, Limits, Unbound};
 use settings::Settings;
 use speeds::Measured;
 use std::{
     fmt,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -81,6 +81,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// The configuration file that is meant.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(config::default_path)
+    }
+
     /// Whose gateway it is, for the control file.
     #[must_use]
     pub fn whose(&self) -> Whose {
@@ -97,14 +103,28 @@ impl Options {
 pub enum StartError {
     /// The configuration is broken.
     Config(Broken),
+    /// Somebody holds our port.
+    Held(Box<holder::Held>),
     /// A listener cannot be opened, or a key cannot be read.
     Door(String),
+}
+
+impl StartError {
+    /// What holds our port and could become a node instead: see [`holder::adopt`].
+    #[must_use]
+    pub fn offer(&self) -> Option<Offer> {
+        match self {
+            Self::Held(held) => held.offer(),
+            Self::Config(_) | Self::Door(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(broken) => f.write_str(&broken.report()),
+            Self::Held(held) => f.write_str(&held.why_not_started()),
             Self::Door(why) => f.write_str(why),
         }
     }
@@ -125,16 +145,20 @@ impl Lamplighter {
         let demo = start_demo(options.demo).await?;
         let (config_path, state) = match &demo {
             Some(demo) => (demo.config_path(), demo.state_dir()),
-            None => (options.config.clone().unwrap_or_else(config::default_path), config::state_dir()),
+            None => (options.config_path(), config::state_dir()),
         };
         let (loaded, mut notices) = load(&config_path, &state, options.tolerate_broken)?;
         let base_dir = loaded.base_dir().to_owned();
         let server = &loaded.config.server;
-        let key = server.key.as_ref().map(|key| secrets::resolve(key, &base_dir)).transpose();
-        let key =
-            key.map_err(|why| StartError::Door(format!("the `key` of [server] cannot be read: {why}")))?;
-        let bound = server::bind(server).map_err(StartError::Door)?;
-        notices.extend(bound.warnings.iter().map(|warning| notice("listen", Level::Notice, warning)));
+        let bound = match server::bind(server, &[]) {
+            Ok(bound) => bound,
+            Err(Unbound::Otherwise(why)) => return Err(StartError::Door(why)),
+            Err(Unbound::Taken(taken)) => {
+                let held = holder::Held::ask(taken.address, taken.program).await;
+                return Err(StartError::Held(Box::new(held)));
+            }
+        };
+        let guard = server::guard(server, &base_dir, &bound.addresses).map_err(StartError::Door)?;
 
         let (tasks, stop, changed) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Notify::new()));
         let configured = without_doubles(&loaded.config.nodes);
@@ -144,6 +168,8 @@ impl Lamplighter {
         let keeping = Keeping::open(&kept_in).await;
         let (memory, known) = keeping.memory().await;
         notices.extend(keeping.said().map(|said| notice("history", Level::Notice, said)));
+        let places = Arc::new(Places::default());
+        tasks.spawn(places.clone().keep_time(stop.clone()));
         let registry = Registry::start(
             nodes.collect(),
             loaded.config.aliases.clone(),
@@ -153,17 +179,16 @@ impl Lamplighter {
             &tasks,
             &stop,
         );
-        let places = Arc::new(Places::default());
-        tasks.spawn(places.clone().keep_time(stop.clone()));
         let requests = Arc::new(Requests::new(changed.clone()));
         let (conversations, speeds) = (Arc::new(Conversations::default()), Arc::new(Measured::default()));
 
+        let Place { base_url, listening } = server::place(&bound.addresses);
         let gateway = Gateway {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             started_ms: clock::wall_ms(),
-            base_url: base_url(&bound.addresses),
-            listening: bound.addresses.iter().map(|address| format!("http://{address}")).collect(),
+            base_url,
+            listening,
             config_path: path_text,
             demo: demo.is_some(),
             mode: Mode::Auto,
@@ -179,10 +204,6 @@ impl Lamplighter {
             .map_err(|error| StartError::Door(format!("{} cannot be written: {error}", place.display())))?;
 
         let settings = Arc::new(Settings::new(config_path, state, loaded.config.clone(), registry.clone()));
-        if loaded.config.nodes.is_empty() {
-            let own_ports = bound.addresses.iter().map(SocketAddr::port).collect();
-            tasks.spawn(discovery::run(settings.clone(), own_ports, stop.clone()));
-        }
         let courier = Arc::new(Courier::new(engines::http_client(), base_dir.clone(), known));
         tasks.spawn(waker::learning::run(registry.clone(), courier.clone(), stop.clone()));
         let history = History::new(keeping.store(), courier.clone());
@@ -213,25 +234,28 @@ impl Lamplighter {
             stop: stop.clone(),
         }));
         tasks.spawn(control.clone().run());
-        tasks.spawn(reload::run(settings, control.clone(), stop.clone()));
         let proxy =
             Arc::new(Proxy { registry, places, requests: requests.clone(), steering, conversations, speeds });
-        let guard = Guard::new(
-            &bound.addresses,
-            server.allowed_hosts.clone(),
-            server.allowed_origins.clone(),
-            Keyring::new(key.as_ref()),
-        )
-        .managing(server.manage);
         let router = server::router(House { proxy, control: control.clone() });
-        let door = tokio::spawn(server::serve(
-            bound.listeners,
-            router,
-            Arc::new(guard),
-            options.limits,
-            stop.clone(),
-            move || requests.end_all(),
-        ));
+        let door = Arc::new(Door::new(router, guard, options.limits, stop.clone()));
+        door.open(bound.opened);
+        control.say_of_door(server::say(&bound.warnings, bound.taken, &info.url).await);
+        if loaded.config.nodes.is_empty() {
+            let door = door.clone();
+            let own_ports = move || door.open_now().iter().map(|open| open.address.port()).collect();
+            tasks.spawn(discovery::run(settings.clone(), own_ports, stop.clone()));
+        }
+        let keeper = server::Keeper {
+            door: door.clone(),
+            control: control.clone(),
+            base_dir,
+            in_force: loaded.config.server.clone(),
+            file: info.clone(),
+            place: place.clone(),
+        };
+        tasks.spawn(keeper.run(settings.server(), stop.clone()));
+        tasks.spawn(reload::run(settings, control.clone(), stop.clone()));
+        let door = tokio::spawn(door.serve(move || requests.end_all()));
         if let Some(demo) = demo {
             demo.live(&info.url, &tasks, &stop);
         }
@@ -331,17 +355,4 @@ fn load(path: &Path, state: &Path, tolerate_broken: bool) -> Result<(Loaded, Vec
 
 fn notice(code: &str, level: Level, message: &str) -> Problem {
     Problem { code: code.into(), level, message: message.into(), hint: None, node: None }
-}
-
-/// The address apps are told: IPv4's loopback where it is open, since every client and the window understand it.
-fn base_url(addresses: &[SocketAddr]) -> String {
-    let best = addresses.iter().min_by_key(|address| (!address.ip().is_loopback(), !address.is_ipv4()));
-    let address = best.map_or_else(String::new, |address| {
-        if address.ip().is_unspecified() {
-            format!("127.0.0.1:{}", address.port())
-        } else {
-            address.to_string()
-        }
-    });
-    format!("http://{address}")
 }

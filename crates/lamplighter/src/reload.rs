@@ -41,11 +41,9 @@ pub async fn run(settings: Arc<Settings>, control: Arc<Control>, stop: Cancellat
         }
         match settings.reload().await {
             Reloaded::Unchanged => {}
-            Reloaded::Applied { warnings, later } => {
+            Reloaded::Applied { warnings } => {
                 tracing::info!(file = %settings.path().display(), "the configuration has changed");
-                control.say_of_config(
-                    warnings.iter().map(problem).chain(later.into_iter().map(at_next_start)).collect(),
-                );
+                control.say_of_config(warnings.iter().map(problem).collect());
             }
             // As it was at the start, which has said what is used instead.
             Reloaded::Broken(complaints) if complaints.iter().all(|c| control.has_said(&c.to_string())) => {}
@@ -100,14 +98,4 @@ fn watch(file: &Path, touched: Arc<Notify>) -> Option<notify::RecommendedWatcher
 fn problem(complaint: &Located) -> Problem {
     let level = if complaint.severity == Severity::Error { Level::Problem } else { Level::Notice };
     Problem { code: CONFIG.into(), level, message: complaint.to_string(), hint: None, node: None }
-}
-
-fn at_next_start(setting: &'static str) -> Problem {
-    Problem {
-        code: CONFIG.into(),
-        level: Level::Notice,
-        message: format!("`{setting}` in [server] has changed: that counts from the next start."),
-        hint: None,
-        node: None,
-    }
 }

@@ -7,6 +7,8 @@ mod body;
 mod call;
 mod control;
 mod guard;
+mod keeper;
+mod listeners;
 mod manage;
 mod ollama;
 mod open_files;
@@ -14,9 +16,11 @@ mod openai;
 mod pages;
 mod reader;
 
-pub use accept::{Limits, serve};
-pub use bind::{Bound, bind};
+pub use accept::Limits;
+pub use bind::{Bound, Open, Taken, Unbound, bind, in_the_way};
 pub use guard::{Guard, Keyring};
+pub use keeper::{Keeper, guard, place, say};
+pub use listeners::Door;
 
 use crate::{control::Control, proxy::Proxy};
 use axum::{

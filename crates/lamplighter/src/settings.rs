@@ -8,9 +8,9 @@ use crate::{
     registry::{Registry, Watched},
     secrets,
 };
-use lamplighter_core::config::{Config, NodeConfig, without_doubles};
+use lamplighter_core::config::{Config, NodeConfig, ServerConfig, without_doubles};
 use std::path::{Path, PathBuf};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// The settings in force.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Settings {
     /// Where the last good copy is kept.
     state: PathBuf,
     registry: Registry,
+    /// What the file says of the door.
+    server: watch::Sender<ServerConfig>,
     /// One change at a time.
     now: Mutex<Now>,
 }
@@ -56,8 +58,6 @@ pub enum Reloaded {
     Applied {
         /// What somebody should look at although it works.
         warnings: Vec<Located>,
-        /// Settings of the door that changed: they count from the next start.
-        later: Vec<&'static str>,
     },
     /// It is broken; what was in force stays so.
     Broken(Vec<Located>),
@@ -74,13 +74,20 @@ impl Settings {
     /// The settings that were loaded from `path`.
     #[must_use]
     pub fn new(path: PathBuf, state: PathBuf, config: Config, registry: Registry) -> Self {
-        Self { path, state, registry, now: Mutex::new(Now { config, seen: None, found: Vec::new() }) }
+        let server = watch::Sender::new(config.server.clone());
+        Self { path, state, registry, server, now: Mutex::new(Now { config, seen: None, found: Vec::new() }) }
     }
 
     /// The file's place.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What the file says of the door, as it changes.
+    #[must_use]
+    pub fn server(&self) -> watch::Receiver<ServerConfig> {
+        self.server.subscribe()
     }
 
     /// Where keys in files are looked for.
@@ -186,11 +193,10 @@ impl Settings {
         if exists {
             self.keep(&bytes);
         }
-        let later = server_changes(&now.config, &parsed.config);
-        now.config = Config { server: now.config.server.clone(), ..parsed.config };
+        now.config = parsed.config;
         now.found.clear();
         self.apply(&now).await;
-        Reloaded::Applied { warnings: parsed.warnings, later }
+        Reloaded::Applied { warnings: parsed.warnings }
     }
 
     fn keep(&self, bytes: &[u8]) {
@@ -234,12 +240,11 @@ impl Settings {
     /// Checks, writes, and lets the nodes follow.
     async fn write(&self, now: &mut Now, text: &str) -> Result<(), Refused> {
         let parsed = config::parse(text.as_bytes(), &self.path).map_err(Refused::Invalid)?;
-        config::write_atomically(&self.path, text.as_bytes(), mode_of(&self.path))
+        config::write_atomically(&self.path, text.as_bytes(), config::mode_of(&self.path))
             .map_err(|error| Refused::File(format!("{} cannot be written: {error}", self.path.display())))?;
         self.keep(text.as_bytes());
         now.seen = Some(text.as_bytes().to_vec());
-        // The door stays as it is while we run: what the file says of it counts at the next start.
-        now.config = Config { server: now.config.server.clone(), ..parsed.config };
+        now.config = parsed.config;
         now.found.clear();
         self.apply(now).await;
         Ok(())
@@ -250,20 +255,14 @@ impl Settings {
         let nodes = if found_only { &now.found } else { &now.config.nodes };
         let base_dir = self.base_dir();
         let watched = without_doubles(nodes).into_iter().map(|node| watched(node, base_dir)).collect();
+        let is_news = |server: &mut ServerConfig| {
+            let is_new = *server != now.config.server;
+            server.clone_from(&now.config.server);
+            is_new
+        };
+        self.server.send_if_modified(is_news);
         self.registry.reconfigure(watched, now.config.aliases.clone(), found_only).await;
     }
-}
-
-fn server_changes(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (old, new) = (&old.server, &new.server);
-    let changes = [
-        ("listen", old.listen != new.listen),
-        ("allowed_hosts", old.allowed_hosts != new.allowed_hosts),
-        ("allowed_origins", old.allowed_origins != new.allowed_origins),
-        ("key", old.key != new.key),
-        ("manage", old.manage != new.manage),
-    ];
-    changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
 }
 
 /// A node with its key read, or the reason why it cannot be.
@@ -271,16 +270,4 @@ fn server_changes(old: &Config, new: &Config) -> Vec<&'static str> {
 pub fn watched(config: NodeConfig, base_dir: &Path) -> Watched {
     let key = config.api_key.as_ref().map(|key| secrets::resolve(key, base_dir)).transpose();
     Watched { key: key.map(|key| key.map(|key| key.expose().to_owned())), config }
-}
-
-/// A file that exists keeps its rights; a new one is its owner's.
-#[cfg(unix)]
-fn mode_of(path: &Path) -> u32 {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).map_or(0o600, |metadata| metadata.permissions().mode() & 0o777)
-}
-
-#[cfg(not(unix))]
-fn mode_of(_path: &Path) -> u32 {
-    0o600
 }

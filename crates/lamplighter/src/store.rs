@@ -150,7 +150,8 @@ async fn examine(connection: &mut AnyConnection) -> Result<(), Trouble> {
     if sound != "ok" {
         return Err(Trouble::Broken(sound));
     }
-    MIGRATIONS.run(&mut *connection).await.map_err(|error| match error {
+    // Not `run`: behind its bounds the compiler cannot see that whoever waits for this may be on another thread.
+    MIGRATIONS.run_direct(None, connection, false).await.map_err(|error| match error {
         MigrateError::VersionMissing(_) => Trouble::Newer,
         other => Trouble::Broken(other.to_string()),
     })

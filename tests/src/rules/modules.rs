@@ -28,13 +28,13 @@ pub const MODULES: &[Row] = &[
     row("dialects", &[]),
     row("engines", &[]),
     row("places", &["clock"]),
-    // What is remembered from one request to the next.
-    row("conversations", &["clock", "dialects"]),
-    row("speeds", &["clock"]),
     // What stands in this computer's own network, for waking machines on it.
     row("interfaces", &[]),
     row("neighbours", &[]),
     row("packet", &["interfaces"]),
+    // What is remembered from one request to the next.
+    row("conversations", &["clock", "dialects"]),
+    row("speeds", &["clock"]),
     // The one database.
     row("store", &["clock"]),
     // Who may come in by a browser, for how long.
@@ -46,8 +46,8 @@ pub const MODULES: &[Row] = &[
     // Counts the tokens that a judge has heard.
     row("live", &["clock", "dialects"]),
     row("upstream", &["clock"]),
-    // The one writer of node state asks the engines.
-    row("registry", &["clock", "engines", "upstream"]),
+    // The one writer of node state asks the engines, and says where to begin slowly.
+    row("registry", &["clock", "engines", "places", "upstream"]),
     // From the configuration to what the registry watches, with keys looked up.
     row("settings", &["config", "registry", "secrets"]),
     // Calls that the file's owner has written down.
@@ -56,6 +56,8 @@ pub const MODULES: &[Row] = &[
     // What outlives the process: it follows the nodes and writes down.
     row("history", &["clock", "live", "registry", "store", "waker"]),
     row("discovery", &["engines", "settings"]),
+    // Who holds our port, and a file in which that is a node.
+    row("holder", &["config", "discovery", "engines"]),
     // Loads and unloads, by the way that a node's `upstream` knows.
     row("models", &["engines", "registry", "upstream"]),
     // The path of a request, in its order: an attempt opens, a meter lets it down, an answer dresses it.
@@ -101,7 +103,7 @@ pub const MODULES: &[Row] = &[
     ),
     // From the file to the settings, and what there is to say of it to the eyes.
     row("reload", &["config", "control", "settings"]),
-    // The door. Lists come from `dialects`, so that it writes no wire format of its own. The control API's routes hand orders
+    // The door, and whoever hangs it as the file wants it. Lists come from `dialects`, so that it writes no wire format of its own. The control API's routes hand orders
     // on: to the settings, to the discovery, to `models`.
     row(
         "server",
@@ -111,9 +113,11 @@ pub const MODULES: &[Row] = &[
             "clock",
             "config",
             "control",
+            "control_file",
             "conversations",
             "dialects",
             "discovery",
+            "holder",
             "history",
             "models",
             "proxy",

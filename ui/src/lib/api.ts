@@ -75,7 +75,11 @@ const inShell = (): boolean => '__TAURI_INTERNALS__' in window;
 
 /** Finds the gateway and the key to it; throws `Locked` when there is none. */
 export async function connect(): Promise<Connection> {
-  if (inShell()) return (known = await invoke<Connection>('connection'));
+  if (inShell()) {
+    const asked = invoke<Connection>('connection');
+    // The shell says in a sentence why there is no gateway.
+    return (known = await asked.catch((why: unknown) => Promise.reject<never>(new Refusal(0, 'not_started', String(why), ''))));
+  }
   takeOnce();
   if (once !== null) await trade(location.origin, once);
   const token = keptToken();

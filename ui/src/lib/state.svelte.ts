@@ -1,5 +1,5 @@
 // The one picture of the house that every part shows: fed by one event stream, and honest about losing it.
-import { Locked, snapshots as stream, type LockReason } from './api';
+import { Locked, Refusal, snapshots as stream, type LockReason } from './api';
 import type { Snapshot } from './types/Snapshot';
 
 /** `starting`: nothing heard yet. `live`: the picture is fresh. `lost`: it is old. `locked`: there is no way in. */
@@ -26,6 +26,8 @@ export class House {
   snapshot = $state.raw<Snapshot | null>(null);
   contact = $state<Contact>('starting');
   lock = $state<LockReason>('none');
+  /** Why there is no gateway, in the shell's words; empty when it did not say. */
+  why = $state('');
   /** When the next try begins, by this machine's clock; 0 while one is under way. */
   retry_ms = $state(0);
   /** When the last snapshot came, by this machine's clock. */
@@ -88,6 +90,7 @@ export class House {
           this.#hear(snapshot);
         }
       } catch (error) {
+        this.why = error instanceof Refusal && error.code === 'not_started' ? error.message : '';
         if (error instanceof Locked) {
           locked = true;
           this.#forgive();

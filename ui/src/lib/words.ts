@@ -197,6 +197,8 @@ export const words = {
     show: (name: string) => `Show ${name}`,
     more: (count: number) => `${count} more`,
     fewer: 'Show fewer',
+    use: (url: string) => `Use the Ollama at ${url} as a node`,
+    used: (url: string) => `${url} is a node now`,
   },
 
   contact: {
@@ -210,6 +212,7 @@ export const words = {
     never: 'No contact with the gateway',
     neverHint: 'Is it running? Start it with',
     serve: 'lamplighter serve',
+    tray: 'The menu in the tray offers what can be done.',
     lockedNone: 'This page needs a key',
     lockedSpent: 'This link has been used, or is older than a minute',
     lockedRefused: 'The key of this page is no longer valid',

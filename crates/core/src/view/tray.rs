@@ -5,7 +5,7 @@ use super::{
     summary::{lamp, summary},
     words::{Clock, count, tokens_per_s, wrap},
 };
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Offer, Snapshot};
 
 /// The row that copies the base URL.
 const BASE_URL: &str = "copy-base-url";
@@ -34,6 +34,9 @@ pub fn tray(snapshot: &Snapshot, clock: Clock) -> Tray {
     } else if snapshot.nodes.len() > NODES_SHOWN {
         rows.push(Row::item("more", format!("{} more…", snapshot.nodes.len() - NODES_SHOWN), Action::Open));
     }
+    rows.extend(snapshot.offers.iter().map(|offer| {
+        Row::item(format!("offer/{}", offer.url), use_it(&offer.url), Action::Use(offer.clone()))
+    }));
     let freed: Vec<Row> = snapshot.nodes.iter().filter_map(node_menu::free_gpu).take(FREED).collect();
     if !freed.is_empty() {
         rows.push(Row::separator("separator/free"));
@@ -54,12 +57,15 @@ impl Tray {
         Self::without_gateway(Lamp::Dark, "Starting…", vec![])
     }
 
-    /// The tray of a gateway that could not start: the error in its own words, line by line.
+    /// The tray of a gateway that could not start: the error in its own words, line by line, and the way out where an Ollama
+    /// holds its port.
     #[must_use]
-    pub fn not_started(error: &str) -> Self {
+    pub fn not_started(error: &str, offer: Option<&Offer>) -> Self {
         let said = if error.trim().is_empty() { "The gateway did not start" } else { error };
-        let again = Row::item("start-here", "Try again", Action::StartHere);
-        Self::without_gateway(Lamp::Alert, said, vec![Row::separator("separator/open"), again, open()])
+        let mut rows = vec![Row::separator("separator/open")];
+        rows.extend(offer.map(|offer| Row::item("offer", use_it(&offer.url), Action::Use(offer.clone()))));
+        rows.extend([Row::item("start-here", "Try again", Action::StartHere), open()]);
+        Self::without_gateway(Lamp::Alert, said, rows)
     }
 
     /// The tray of a gateway in another process that does not answer any more.
@@ -123,6 +129,10 @@ fn base_url_row(snapshot: &Snapshot) -> Row {
     ];
     let facts: String = facts.into_iter().flatten().collect();
     Row::item(BASE_URL, format!("{place}{facts}"), Action::CopyBaseUrl)
+}
+
+fn use_it(url: &str) -> String {
+    format!("Use the Ollama at {url} as a node")
 }
 
 fn open() -> Row {
@@ -274,7 +284,7 @@ mod tests {
     #[test]
     fn a_gateway_that_did_not_start_alarms_in_its_own_words() {
         let why = "127.0.0.1:11400 is taken by \"ollama (process 7)\": end it, or choose another port in `listen`\n\nhint";
-        let tray = Tray::not_started(why);
+        let tray = Tray::not_started(why, None);
         assert_eq!((tray.lamp, tray.summary.as_str()), (Lamp::Alert, why));
         assert_eq!(
             texts(&tray)[..3],
@@ -285,8 +295,21 @@ mod tests {
             ]
         );
         assert_eq!(texts(&tray)[3..], ["", "Try again", "Open Lamplighter", "", "Quit Lamplighter"]);
-        assert_eq!(Tray::not_started("").summary, "The gateway did not start");
+        assert_eq!(Tray::not_started("", None).summary, "The gateway did not start");
         assert_eq!(Tray::starting().lamp, Lamp::Dark);
+    }
+
+    #[test]
+    fn an_ollama_on_our_port_is_one_click_from_being_a_node() {
+        let offer = Offer { name: "ollama".into(), url: "127.0.0.1:11434".into() };
+        let tray = Tray::not_started("An Ollama holds 127.0.0.1:11434", Some(&offer));
+        assert_eq!(texts(&tray)[2..4], ["Use the Ollama at 127.0.0.1:11434 as a node", "Try again"]);
+        assert_eq!(tray.rows[2].action, Some(Action::Use(offer.clone())));
+        // Beside a gateway that runs on another port it stands below the nodes.
+        let snapshot = Snapshot { offers: vec![offer.clone()], ..house(1) };
+        let tray = super::tray(&snapshot, CLOCK);
+        let at = texts(&tray).iter().position(|text| text.starts_with("Use the Ollama")).unwrap_or_default();
+        assert_eq!((at, &tray.rows[at].action), (4, &Some(Action::Use(offer))));
     }
 
     #[test]

@@ -42,7 +42,7 @@ async fn serve(options: Options) -> ExitCode {
             eprintln!("lamplighter: {error}");
             return match error {
                 StartError::Config(_) => ExitCode::from(2),
-                StartError::Door(_) => ExitCode::FAILURE,
+                StartError::Held(_) | StartError::Door(_) => ExitCode::FAILURE,
             };
         }
     };

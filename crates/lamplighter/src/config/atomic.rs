@@ -28,6 +28,20 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> 
     sync_folder(folder)
 }
 
+/// A file that exists keeps its rights; a new one is its owner's.
+#[cfg(unix)]
+#[must_use]
+pub fn mode_of(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).map_or(0o600, |metadata| metadata.permissions().mode() & 0o777)
+}
+
+#[cfg(not(unix))]
+#[must_use]
+pub fn mode_of(_path: &Path) -> u32 {
+    0o600
+}
+
 /// Creates a folder, and those above it that are missing, for their owner alone (0700). One that exists stays as it is.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Changes to the configuration file that keep its comments, its order and everything that is not changed.
 
 use lamplighter_core::{
-    config::{Config, NodeConfig},
+    config::{Config, Listen, NodeConfig},
     node::Presence,
 };
 use serde::{Deserialize, Deserializer};
@@ -115,6 +115,42 @@ pub fn remove(text: &str, name: &str) -> Result<String, String> {
     nodes.retain(|table| table.get("name").and_then(Item::as_str) != Some(name));
     if nodes.len() == before {
         return Err(format!("there is no node called {name:?} in the file"));
+    }
+    Ok(document.to_string())
+}
+
+/// The text with every listener on port `from` moved to port `to`. `listen` is what is in force: it is written down where the
+/// file says nothing of it.
+///
+/// # Errors
+/// In words, when the file is written in a way that this cannot change.
+pub fn move_listeners(text: &str, listen: &[Listen], from: u16, to: u16) -> Result<String, String> {
+    let moved = |entry: Listen| match entry {
+        Listen::Address(mut address) if address.port() == from => {
+            address.set_port(to);
+            Listen::Address(address)
+        }
+        Listen::Localhost(port) if port == from => Listen::Localhost(to),
+        Listen::Address(_) | Listen::Localhost(_) | Listen::Docker => entry,
+    };
+    let mut document = read(text)?;
+    let server = document.entry("server").or_insert(Item::Table(Table::new()));
+    let server = server.as_table_like_mut().ok_or("[server] is written in a way that cannot be changed")?;
+    match server.get_mut("listen").and_then(Item::as_array_mut) {
+        Some(entries) => {
+            for entry in entries.iter_mut() {
+                let Some(written) = entry.as_str().and_then(|text| text.parse().ok()) else { continue };
+                if moved(written) != written {
+                    let mut new = toml_edit::Value::from(moved(written).to_string());
+                    *new.decor_mut() = entry.decor().clone();
+                    *entry = new;
+                }
+            }
+        }
+        None => {
+            let entries: toml_edit::Array = listen.iter().map(|&entry| moved(entry).to_string()).collect();
+            server.insert("listen", value(entries));
+        }
     }
     Ok(document.to_string())
 }
@@ -317,6 +353,20 @@ mod tests {
             "{text}"
         );
         assert!(remove(FILE, "nobody").is_err());
+    }
+
+    #[test]
+    fn listeners_are_moved_where_they_stand() {
+        let own = ["127.0.0.1:11434", "localhost:11434", "docker", "[::1]:7"].map(|l| l.parse().unwrap());
+        let text = "[server] # door\nlisten = [\n  \"127.0.0.1:11434\", # v4\n  \"localhost:11434\",\n  \"docker\",\n  \"[::1]:7\",\n]\n";
+        let moved = move_listeners(text, &own, 11434, 11400).unwrap();
+        assert_eq!(moved, text.replace("11434", "11400"));
+        let bare = "# mine\n[[node]]\nname = \"a\"\nurl = \"b\"\n";
+        let moved = move_listeners(bare, &own[..1], 11434, 11401).unwrap();
+        assert!(
+            moved.starts_with(bare) && moved.contains("[server]\nlisten = [\"127.0.0.1:11401\"]"),
+            "{moved}"
+        );
     }
 
     #[test]

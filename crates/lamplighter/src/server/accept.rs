@@ -1,4 +1,4 @@
-//! Accepts connections, within limits, and drains them within a bound.
+//! Serves a connection, within limits.
 //!
 //! Our own loop around hyper's HTTP/1: `axum::serve` has no time limits, answers h2c, accepts two `Host` headers, and its
 //! graceful shutdown never ends while a stream is open.
@@ -13,13 +13,18 @@ use http::{HeaderMap, HeaderValue, header};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lamplighter_core::refusal::Refusal;
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// Limits of the door.
@@ -65,81 +70,26 @@ const HYPERS_OWN_HEADERS: usize = 100;
 const BUFFER_CAP: usize = 64 << 10;
 
 /// What every connection shares.
-struct Door {
-    router: Router,
-    guard: Arc<Guard>,
-    limits: Limits,
-    stop: CancellationToken,
-    cut: CancellationToken,
+pub(super) struct Shared {
+    pub(super) router: Router,
+    pub(super) guard: RwLock<Arc<Guard>>,
+    pub(super) limits: Limits,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) stop: CancellationToken,
+    pub(super) cut: CancellationToken,
 }
 
-/// Accepts on every listener until `stop`. Then drains: idle connections close at once, what runs has `limits.grace`; after
-/// that `end_all` is called, so that streams end in their dialect's error, and what is left is cut. Returns how many were cut.
-pub async fn serve(
-    listeners: Vec<TcpListener>,
-    router: Router,
-    guard: Arc<Guard>,
-    limits: Limits,
-    stop: CancellationToken,
-    end_all: impl FnOnce(),
-) -> usize {
-    let (connections, accepting) = (TaskTracker::new(), TaskTracker::new());
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let (grace, farewell) = (limits.grace, limits.farewell);
-    let door = Arc::new(Door { router, guard, limits, stop: stop.clone(), cut: CancellationToken::new() });
-    for listener in listeners {
-        accepting.spawn(accept(listener, door.clone(), places.clone(), connections.clone()));
-    }
-    accepting.close();
-    stop.cancelled().await;
-    accepting.wait().await; // the listeners are closed now
-    connections.close();
-    if timeout(grace, connections.wait()).await.is_ok() {
-        return 0;
-    }
-    end_all();
-    if timeout(farewell, connections.wait()).await.is_ok() {
-        return 0;
-    }
-    let left = connections.len();
-    door.cut.cancel();
-    connections.wait().await;
-    left
-}
-
-async fn accept(listener: TcpListener, door: Arc<Door>, places: Arc<Semaphore>, connections: TaskTracker) {
-    loop {
-        let place = tokio::select! {
-            () = door.stop.cancelled() => return,
-            place = places.clone().acquire_owned() => match place { Ok(place) => place, Err(_) => return },
-        };
-        let accepted = tokio::select! {
-            () = door.stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                connections.spawn(connection(stream, peer, door.clone(), place));
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                // Out of file descriptors, most likely: wait for places instead of spinning.
-                tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-    }
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused)
-}
-
-async fn connection(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, _place: OwnedSemaphorePermit) {
+/// Serves one connection to its end. Once `closing`, each answer on it is the last.
+pub(super) async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    door: Arc<Shared>,
+    closing: CancellationToken,
+    _place: OwnedSemaphorePermit,
+) {
     let Ok(local) = stream.local_addr() else { return };
     let limits = &door.limits;
-    let service = service_fn(|request: Request<Incoming>| answer(request, peer, local, &door));
+    let service = service_fn(|request: Request<Incoming>| answer(request, peer, local, &door, &closing));
     let mut builder = http1::Builder::new();
     if limits.header_fields != HYPERS_OWN_HEADERS {
         // hyper sets aside room for them anew with each request when it is told a number.
@@ -170,13 +120,15 @@ async fn answer(
     mut request: Request<Incoming>,
     peer: SocketAddr,
     local: SocketAddr,
-    door: &Door,
+    door: &Shared,
+    closing: &CancellationToken,
 ) -> Result<Response, Infallible> {
     let leads_elsewhere = offers_another_protocol(request.headers());
+    let guard = door.guard.read().unwrap_or_else(PoisonError::into_inner).clone();
     let (mut response, cors) =
-        match door.guard.judge(request.method(), request.uri(), request.headers(), peer, local) {
-            Err(refused) => (door.guard.refuse(&request, &refused), None),
-            Ok(Passed::KeyNeeded { cors }) => (door.guard.refuse(&request, &Refusal::KeyNeeded), cors),
+        match guard.judge(request.method(), request.uri(), request.headers(), peer, local) {
+            Err(refused) => (guard.refuse(&request, &refused), None),
+            Ok(Passed::KeyNeeded { cors }) => (guard.refuse(&request, &Refusal::KeyNeeded), cors),
             Ok(Passed::Preflight(response)) => (*response, None),
             Ok(Passed::In { caller, cors }) => {
                 request.extensions_mut().insert(caller);
@@ -187,8 +139,9 @@ async fn answer(
             }
         };
     super::guard::dress(response.headers_mut(), cors);
-    if leads_elsewhere {
-        // Whatever the client sends next may be of that protocol: nothing of it is read.
+    if leads_elsewhere || closing.is_cancelled() {
+        // Whatever the client sends next may be of that protocol, and nothing of it is read; or the listener is closed, and the
+        // client's next request goes to where we listen now.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

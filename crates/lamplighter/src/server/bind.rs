@@ -1,4 +1,5 @@
-//! Opens the listeners. A family that this machine lacks is a warning, a taken port an error that names its holder.
+//! Opens the listeners. A family that this machine lacks is a warning. A taken port is never fought over: the first one of the
+//! configuration is needed to start, a further one is left out and told.
 
 use lamplighter_core::config::{Listen, ServerConfig};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -6,64 +7,137 @@ use std::{io, net::SocketAddr};
 use tokio::net::TcpListener;
 
 /// What was opened.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Bound {
-    /// The listeners.
-    pub listeners: Vec<TcpListener>,
-    /// Where they are; a port 0 has become a real one.
+    /// The new listeners, and where they are; a port 0 has become a real one.
+    pub opened: Vec<Open<TcpListener>>,
+    /// Where we listen with them, in the order of the configuration: also by what was open already and is wanted still.
     pub addresses: Vec<SocketAddr>,
+    /// Addresses that somebody else holds.
+    pub taken: Vec<Taken>,
     /// What somebody should know although it works.
     pub warnings: Vec<String>,
+}
+
+/// A listener, with the entry of the configuration that it was opened for.
+#[derive(Debug, Clone, Copy)]
+pub struct Open<L> {
+    /// The entry of `listen`.
+    pub entry: Listen,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The listener itself.
+    pub listener: L,
+}
+
+/// An address that somebody else holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The address.
+    pub address: SocketAddr,
+    /// The program that holds it, where the system tells.
+    pub program: Option<String>,
+}
+
+/// Why nothing was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unbound {
+    /// Somebody holds the port that the configuration names first.
+    Taken(Taken),
+    /// Anything else, in words for a person.
+    Otherwise(String),
 }
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Opens every listener of the configuration.
+/// Opens every listener of the configuration but those that are `open` already. A port is one door: where one family of a
+/// further port is taken, the other is left alone too.
 ///
 /// # Errors
-/// In words for a person: which address, why, and who holds it.
-pub fn bind(server: &ServerConfig) -> Result<Bound, String> {
-    let warnings = super::open_files::allow().into_iter().collect();
-    let mut bound = Bound { listeners: vec![], addresses: vec![], warnings };
+/// Which address, why, and who holds it. Nothing is open then that was not before.
+pub fn bind(server: &ServerConfig, open: &[Open<()>]) -> Result<Bound, Unbound> {
+    let mut bound = Bound { warnings: super::open_files::allow().into_iter().collect(), ..Bound::default() };
     // `localhost:0` and the two default listeners are one door: the second family takes the port that the first one got.
     let mut chosen_port = None;
-    for listen in &server.listen {
-        let docker = docker_bridge().map(|ip| SocketAddr::new(ip, server.port()));
-        let addresses = listen.addresses(docker);
+    for &entry in &server.listen {
+        let same: Vec<SocketAddr> = open.iter().filter(|o| o.entry == entry).map(|o| o.address).collect();
+        if !same.is_empty() {
+            bound.addresses.extend(same);
+            continue;
+        }
+        let addresses = addresses(entry, server);
         if addresses.is_empty() {
-            bound
-                .warnings
-                .push("listen = \"docker\": there is no Docker bridge (docker0) on this machine".into());
+            let none = "listen = \"docker\": there is no Docker bridge (docker0) on this machine";
+            bound.warnings.push(none.into());
         }
         for mut address in addresses {
             if address.port() == 0 && address.ip().is_loopback() {
                 address.set_port(chosen_port.unwrap_or(0));
             }
-            match open(address) {
+            if open.iter().any(|open| open.address == address) {
+                bound.addresses.push(address);
+                continue;
+            }
+            match listen(address) {
                 Ok(listener) => {
-                    let real = listener.local_addr().unwrap_or(address);
-                    chosen_port = chosen_port.or(Some(real.port()));
-                    bound.addresses.push(real);
-                    bound.listeners.push(listener);
+                    let address = listener.local_addr().unwrap_or(address);
+                    chosen_port = chosen_port.or(Some(address.port()));
+                    bound.addresses.push(address);
+                    bound.opened.push(Open { entry, address, listener });
                 }
                 Err(error) if lacks_family(&error, address) => {
-                    bound
-                        .warnings
-                        .push(format!("this machine has no {address}: not listening there ({error})"));
+                    let lacks = format!("this machine has no {address}: not listening there ({error})");
+                    bound.warnings.push(lacks);
                 }
-                Err(error) => return Err(why(address, &error, *listen)),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    let taken = Taken { address, program: holder_of(address) };
+                    if address.port() == server.port() {
+                        return Err(Unbound::Taken(taken));
+                    }
+                    bound.taken.push(taken);
+                }
+                Err(error) => return Err(Unbound::Otherwise(why(address, &error, entry))),
             }
         }
     }
-    if bound.listeners.is_empty() {
+    let taken = &bound.taken;
+    let half = |port: u16| taken.iter().any(|taken| taken.address.port() == port);
+    bound.opened.retain(|open| !half(open.address.port()));
+    bound.addresses.retain(|at| !half(at.port()) || open.iter().any(|open| open.address == *at));
+    if bound.addresses.is_empty() {
         let why = bound.warnings.join("; ");
-        return Err(format!("there is nothing to listen on; change `listen` in [server]: {why}"));
+        let nothing = format!("there is nothing to listen on; change `listen` in [server]: {why}");
+        return Err(Unbound::Otherwise(nothing));
     }
     Ok(bound)
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
+/// Open listeners that the configuration does not want and that keep wanted ones from being opened: the wildcard address of a
+/// port and a single one cannot be open together.
+#[must_use]
+pub fn in_the_way(server: &ServerConfig, open: &[Open<()>]) -> Vec<SocketAddr> {
+    let wanted: Vec<SocketAddr> =
+        server.listen.iter().flat_map(|&entry| addresses(entry, server)).filter(|a| a.port() != 0).collect();
+    let stays = |open: &Open<()>| server.listen.contains(&open.entry) || wanted.contains(&open.address);
+    let clash = |a: &SocketAddr, b: &SocketAddr| {
+        let one_is_all = a.ip().is_unspecified() || b.ip().is_unspecified();
+        a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && a != b && one_is_all
+    };
+    let blocks = |open: &&Open<()>| !stays(open) && wanted.iter().any(|wanted| clash(wanted, &open.address));
+    open.iter().filter(blocks).map(|open| open.address).collect()
+}
+
+fn addresses(entry: Listen, server: &ServerConfig) -> Vec<SocketAddr> {
+    let docker = (entry == Listen::Docker).then(docker_bridge).flatten();
+    entry.addresses(docker.map(|ip| SocketAddr::new(ip, server.port())))
+}
+
+/// Opens one listener.
+///
+/// # Errors
+/// Those of the system.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // Each family has its own listener: a dual-stack socket would answer under addresses nobody configured.
@@ -85,16 +159,12 @@ fn lacks_family(error: &io::Error, address: SocketAddr) -> bool {
         || error.kind() == io::ErrorKind::Unsupported
 }
 
-fn why(address: SocketAddr, error: &io::Error, listen: Listen) -> String {
+fn why(address: SocketAddr, error: &io::Error, entry: Listen) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            let holder = holder_of(address).unwrap_or_else(|| "another program".into());
-            format!("{address} is taken by {holder}: end it, or choose another port in `listen` of [server]")
-        }
         io::ErrorKind::PermissionDenied => {
             format!("{address} may not be opened by this user: ports below 1024 are reserved")
         }
-        io::ErrorKind::AddrNotAvailable => format!("{listen} is no address of this machine"),
+        io::ErrorKind::AddrNotAvailable => format!("{entry} is no address of this machine"),
         _ => format!("{address} cannot be opened: {error}"),
     }
 }

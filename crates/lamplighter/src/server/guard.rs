@@ -170,7 +170,9 @@ impl Guard {
         let (name, port) = split_port(host)?;
         let local_ip = local.ip().to_canonical();
         let of_loopback = if local_ip.is_loopback() { Trust::Owner } else { Trust::NeedsKey };
-        let our_port = port.map_or(local.port() == 80, |port| self.ports.contains(&port));
+        // A connection may outlive its listener, whose port is then no longer among ours.
+        let our_port =
+            port.map_or(local.port() == 80, |port| port == local.port() || self.ports.contains(&port));
         if our_port && ["127.0.0.1", "localhost", "[::1]"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
             return Some(of_loopback);
         }

@@ -3,6 +3,7 @@ import type { Alias } from "./Alias";
 import type { Gateway } from "./Gateway";
 import type { ListedModel } from "./ListedModel";
 import type { Node } from "./Node";
+import type { Offer } from "./Offer";
 import type { Problem } from "./Problem";
 import type { Request } from "./Request";
 import type { Totals } from "./Totals";
@@ -46,4 +47,8 @@ totals: Totals,
 /**
  * What a person should look at, worst first.
  */
-problems: Array<Problem>, };
+problems: Array<Problem>, 
+/**
+ * Engines on this computer that could become nodes, each with one click.
+ */
+offers: Array<Offer>, };

@@ -1,0 +1,119 @@
+//! What a person should look at: of the nodes, the aliases, the models and the door.
+
+use super::{Control, House};
+use lamplighter_core::{
+    model::key,
+    node::{Presence, State},
+    node_url::NodeUrl,
+    snapshot::{Level, Offer, Problem},
+};
+use std::sync::PoisonError;
+
+/// Something to say of the door, and an offer that would settle it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfTheDoor {
+    /// What to say.
+    pub problem: Problem,
+    /// The engine that stands in the way.
+    pub offer: Option<Offer>,
+}
+
+impl Control {
+    pub(super) fn problems(&self, house: &House) -> Vec<Problem> {
+        let mut problems = self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for node in &house.fleet.nodes {
+            let (code, level) = match (node.state, node.config.presence) {
+                (State::Refusing, _) => ("node_refusing", Level::Problem),
+                (State::Down, Presence::AlwaysOn) => ("node_down", Level::Problem),
+                _ => continue,
+            };
+            let why = node.why.as_deref().unwrap_or("it does not answer");
+            problems.push(Problem {
+                code: code.into(),
+                level,
+                message: format!("{} is {}: {why}.", node.name(), node.state.word()),
+                hint: None,
+                node: Some(node.name().into()),
+            });
+        }
+        problems.extend(self.of_the_door(house).map(|said| said.problem));
+        problems.extend(self.unknown_alias_models(house));
+        problems.extend(drifts(house));
+        problems.sort_by_key(|problem| problem.level);
+        problems
+    }
+
+    /// What there is to say of the door. What stands in the way and is a node already is no problem any more.
+    pub(super) fn of_the_door(&self, house: &House) -> impl Iterator<Item = OfTheDoor> {
+        let said = self.of_the_door.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let nodes = &house.fleet.nodes;
+        let is_node = |offer: &Offer| {
+            NodeUrl::parse(&offer.url)
+                .is_ok_and(|url| nodes.iter().any(|node| node.config.url.same_server(&url)))
+        };
+        let shown = said.into_iter().map(|mut said| {
+            if said.offer.take_if(|offer| is_node(offer)).is_some() {
+                (said.problem.level, said.problem.hint) = (Level::Notice, None);
+            }
+            if let Some(offer) = &mut said.offer {
+                offer.name = free_name(&offer.name, house);
+            }
+            said
+        });
+        shown.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Alias entries that no node lists. Only told when every node has been seen: a model may be on a machine that is away.
+    fn unknown_alias_models(&self, house: &House) -> Vec<Problem> {
+        let fleet = &house.fleet;
+        let all_seen = fleet.nodes.iter().all(|node| node.state.takes_requests() || !node.models.is_empty());
+        if fleet.nodes.is_empty() || !all_seen {
+            return Vec::new();
+        }
+        let listed =
+            |model: &str| fleet.nodes.iter().any(|node| node.models.iter().any(|m| m.answers_to(model)));
+        let mut problems = Vec::new();
+        for alias in fleet.aliases.iter() {
+            for target in lamplighter_core::alias::resolve(&fleet.aliases, &alias.name) {
+                if !listed(target.model) {
+                    problems.push(Problem {
+                        code: "alias_model_unknown".into(),
+                        level: Level::Notice,
+                        message: format!(
+                            "Alias {:?} names {:?}, which no node lists.",
+                            alias.name,
+                            key(target.model)
+                        ),
+                        hint: Some(
+                            "Pull the model on a node, or correct the name in the configuration.".into(),
+                        ),
+                        node: None,
+                    });
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// The name, or the first of `name-2`, `name-3` … that no node has.
+fn free_name(name: &str, house: &House) -> String {
+    let is_free = |name: &String| house.fleet.nodes.iter().all(|node| node.name() != name);
+    let numbered = (2u32..).map(|n| format!("{name}-{n}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
+}
+
+/// Models that hold different contents under one name: what a conversation gets then depends on who answers.
+fn drifts(house: &House) -> impl Iterator<Item = Problem> {
+    let fleet = &house.fleet;
+    fleet.catalogue.entries().filter(|entry| entry.drift).map(|entry| {
+        let nodes: Vec<&str> = entry.offers.iter().map(|offer| fleet.nodes[offer.node].name()).collect();
+        Problem {
+            code: "model_drift".into(),
+            level: Level::Notice,
+            message: format!("{} has different contents on {}.", entry.name, nodes.join(" and ")),
+            hint: Some("Pull it anew on the one that is behind, or pin requests with @node.".into()),
+            node: None,
+        }
+    })
+}
