@@ -120,6 +120,25 @@ pub enum Refusal {
         /// What each attempt met, in words.
         attempts: Vec<String>,
     },
+    /// A node answered with an error that no client could read.
+    NodeError {
+        /// Which.
+        node: String,
+        /// The HTTP status it gave.
+        status: u16,
+        /// What it said, if it was text.
+        said: Option<String>,
+    },
+    /// Programs elsewhere may not do that.
+    OwnerNeeded {
+        /// What it would be.
+        what: String,
+    },
+    /// Nobody may do that unless the configuration says so.
+    ManageNeeded {
+        /// What it would be.
+        what: String,
+    },
     /// The request has passed through too many Lamplighters.
     Loop,
     /// We are shutting down.
@@ -136,7 +155,10 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::HostNotAllowed { .. } | Self::OriginNotAllowed { .. } => 403,
+            Self::HostNotAllowed { .. }
+            | Self::OriginNotAllowed { .. }
+            | Self::OwnerNeeded { .. }
+            | Self::ManageNeeded { .. } => 403,
             Self::KeyNeeded => 401,
             Self::BadRequest { .. } | Self::BadBody { .. } | Self::DialectMissing { .. } => 400,
             Self::BodyTooLarge { .. } => 413,
@@ -154,6 +176,7 @@ impl Refusal {
             | Self::AllFailed { .. }
             | Self::ShuttingDown => 503,
             Self::RoomFull { .. } => 429,
+            Self::NodeError { status, .. } => *status,
             Self::Loop => 508,
             Self::Internal { .. } => 500,
         }
@@ -184,6 +207,9 @@ impl Refusal {
             Self::RoomFull { .. } => "waiting_room_full",
             Self::WaitedTooLong { .. } => "waited_too_long",
             Self::AllFailed { .. } => "all_nodes_failed",
+            Self::NodeError { .. } => "node_error",
+            Self::OwnerNeeded { .. } => "owner_needed",
+            Self::ManageNeeded { .. } => "manage_needed",
             Self::Loop => "loop",
             Self::ShuttingDown => "shutting_down",
             Self::Internal { .. } => "internal",
@@ -211,6 +237,10 @@ impl Refusal {
             Self::NoRoute { path } => format!("There is nothing at {path}."),
             Self::WrongMethod => "This route exists, but not for this method.".into(),
             Self::NotServed { what } => format!("{what} is not served yet."),
+            Self::NodeError { node, status, said: Some(said) } => format!("{node} answered {status}: {said}"),
+            Self::NodeError { node, status, said: None } => format!("{node} answered {status} and said nothing else."),
+            Self::OwnerNeeded { what } => format!("{what} is for programs on Lamplighter's own machine."),
+            Self::ManageNeeded { what } => format!("{what} is not allowed through Lamplighter."),
             Self::Paused { left_s: Some(left_s) } => {
                 format!("Lamplighter is paused for another {} min.", left_s.div_ceil(60))
             }
@@ -265,6 +295,10 @@ impl Refusal {
                 "`lamplighter status` shows every machine.".into()
             }
             Self::DialectMissing { .. } => "Use an app or a route of a dialect they speak.".into(),
+            Self::NotServed { .. } => "Ask the machine's own engine for it.".into(),
+            Self::ManageNeeded { .. } => {
+                "Set `manage = true` in [server] of the configuration file; it counts for programs on this machine.".into()
+            }
             Self::NoNodes { .. } => "A node is three lines: [[node]], name, url.".into(),
             _ => return None,
         })
