@@ -70,8 +70,22 @@ impl Gateway {
     /// When it does not serve in time; the message holds what it said.
     pub async fn start_looking(home: TempDir, ports: &[u16]) -> Self {
         let look: Vec<String> = ports.iter().map(u16::to_string).collect();
+        Self::start_with(home, ("LAMPLIGHTER_LOOK", look.join(","))).await
+    }
+
+    /// Starts with a configuration text, and bears silence so many times shorter than usual.
+    ///
+    /// # Panics
+    /// When it does not serve in time; the message holds what it said.
+    pub async fn hurried(config: &str, by: u64) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(home.path().join("config.toml"), config).expect("the configuration is written");
+        Self::start_with(home, ("LAMPLIGHTER_HASTE", by.to_string())).await
+    }
+
+    async fn start_with(home: TempDir, (name, value): (&str, String)) -> Self {
         let mut child = command(home.path(), &["serve"])
-            .env("LAMPLIGHTER_LOOK", look.join(","))
+            .env(name, value)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -281,16 +281,18 @@ async fn a_node_that_says_no_is_asked_once_and_its_own_words_are_passed_on() {
     let Some(python) = Python::or_skip(test) else { return };
     let (nas, _) = machines().await;
     let gateway = Gateway::over(&[&nas], "").await;
-    let no = Fault::Status { status: 429, retry_after: Some("7".into()), body: None };
+    // Later than anybody waits for here.
+    let no = Fault::Status { status: 429, retry_after: Some("45".into()), body: None };
     nas.set_fault(FaultRule::from(no).on(On::Generation));
     let asked = nas.stats().paths.get("/v1/chat/completions").copied().unwrap_or(0);
     let report = python.run(Library::Openai, &gateway.url, SMALL, &["--calls", "chat"]).await;
     let refused = report.call("chat");
     assert!(refused.raised("RateLimitError"), "{refused:?}");
-    assert_eq!((refused.node(), refused.headers["retry-after"].as_str()), (Some("nas"), "7"));
+    assert_eq!((refused.node(), refused.headers["retry-after"].as_str()), (Some("nas"), "45"));
     assert_eq!(nas.stats().paths["/v1/chat/completions"] - asked, 1);
     // The same of a node that breaks: one request, one try on each node there is.
-    nas.set_fault(FaultRule::from(Fault::Oom500).on(On::Generation));
+    let broken = Fault::Status { status: 500, retry_after: None, body: None };
+    nas.set_fault(FaultRule::from(broken).on(On::Generation));
     let report = python.run(Library::Ollama, &gateway.url, SMALL, &["--calls", "chat"]).await;
     assert!(report.call("chat").raised("ResponseError"), "{:?}", report.call("chat"));
     assert_eq!(report.call("chat").status, Some(500));

@@ -4,6 +4,7 @@ use crate::{
     alias::Alias,
     catalogue::Catalogue,
     config::NodeConfig,
+    health::Marks,
     model::Model,
     node::{Engine, State},
     operation::Dialects,
@@ -57,6 +58,8 @@ pub struct Node {
     pub why: Option<String>,
     /// A request could not connect since the last good probe.
     pub suspect: bool,
+    /// What requests met there lately.
+    pub marks: Marks,
     /// Something there answers, even if it is only a port that refuses.
     pub reachable: bool,
     /// What it tells of itself, beyond its models.
@@ -83,6 +86,7 @@ impl Node {
             why: None,
             suspect: false,
             reachable: false,
+            marks: Marks::default(),
             told: Told::default(),
             models: Arc::default(),
             vram_bytes: config.vram_bytes,

@@ -119,6 +119,8 @@ pub enum Refusal {
         model: String,
         /// What each attempt met, in words.
         attempts: Vec<String>,
+        /// Another try may find another house.
+        soon: bool,
     },
     /// A node answered with an error that no client could read.
     NodeError {
@@ -270,7 +272,7 @@ impl Refusal {
             Self::WaitedTooLong { model, waited_s } => {
                 format!("No place for '{model}' became free in {waited_s} s.")
             }
-            Self::AllFailed { model, attempts } => {
+            Self::AllFailed { model, attempts, .. } => {
                 format!("No node could answer for '{model}': {}.", attempts.join("; "))
             }
             Self::Loop => "This request has come back to a Lamplighter it has passed: one of the nodes is a Lamplighter itself.".into(),
@@ -314,7 +316,9 @@ impl Refusal {
             Self::RoomFull { .. } => Some(5),
             Self::WaitedTooLong { .. } | Self::ShuttingDown => Some(10),
             Self::ModelAway { soon: true, .. } | Self::PinFailed { soon: true, .. } => Some(10),
-            Self::AllFailed { .. } => Some(10),
+            Self::AllFailed { soon: true, .. } => Some(10),
+            // Machines come back by themselves, too; but nobody should wait for it.
+            Self::ModelAway { soon: false, .. } => Some(30),
             _ => None,
         }
     }
@@ -322,7 +326,7 @@ impl Refusal {
     /// What `x-should-retry` says: OpenAI's and Anthropic's SDKs retry 408, 409, 429 and 5xx twice unless told not to.
     #[must_use]
     pub fn should_retry(&self) -> bool {
-        self.retry_after_s().is_some()
+        self.retry_after_s().is_some() && !matches!(self, Self::ModelAway { soon: false, .. })
     }
 }
 

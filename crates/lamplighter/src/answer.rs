@@ -86,6 +86,11 @@ pub fn error_from_node(
     *response.status_mut() = head.status;
     pass_headers(&head.headers, response.headers_mut());
     sign(response.headers_mut(), node, model, id);
+    // All that could be tried has been: two more rounds of the same by the client's library help nobody. Who is busy says so,
+    // and may be asked again.
+    if head.status.is_server_error() && head.status != StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().entry(SHOULD_RETRY).or_insert(HeaderValue::from_static("false"));
+    }
     response
 }
 
@@ -105,7 +110,8 @@ pub fn dress(response: &mut Response<Body>, refusal: &Refusal, id: &str) {
     headers.insert(REQUEST_ID, text(id));
     if let Some(after_s) = refusal.retry_after_s() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after_s));
-    } else if refusal.status() >= 500 {
+    }
+    if refusal.status() >= 500 && !refusal.should_retry() {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     if matches!(refusal, Refusal::KeyNeeded) {

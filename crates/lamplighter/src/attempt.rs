@@ -24,8 +24,6 @@ const WHOLE_CAP: usize = 4 << 20;
 const ERROR_CAP: usize = 1 << 20;
 /// What comes before the first event of a stream (comments, blank lines) is held up to this size.
 const PREFACE_CAP: usize = 64 << 10;
-/// Silence is never a fault by itself while the node is alive; this bounds it all the same.
-const HARD_CAP: Duration = Duration::from_secs(30 * 60);
 /// Time for an error body to arrive.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -44,6 +42,22 @@ pub struct Sending<'a> {
     pub cancel: &'a CancellationToken,
     /// Could somebody else answer? Then a node that misses its probes is left at once.
     pub has_alternative: bool,
+    /// How long its silence is borne.
+    pub bear: Bear,
+}
+
+/// How long a node's silence is borne before an answer has begun.
+#[derive(Debug, Clone, Copy)]
+pub struct Bear {
+    /// Time to the first event of a stream, when a healthy node that was not asked could answer instead. That such a node is
+    /// there also means that one which generates nothing is left.
+    pub first_event: Option<Duration>,
+    /// Could a healthy node that was not asked answer instead?
+    pub has_healthy: bool,
+    /// Silence is never a fault by itself while the node is alive; this bounds it all the same.
+    pub cap: Duration,
+    /// The node is believed to be gone, and asked all the same: what is believed does not end this.
+    pub is_hope: bool,
 }
 
 /// An answer that has begun.
@@ -96,10 +110,16 @@ pub enum Failed {
     Unreachable(String),
     /// Probes have missed: the node is gone.
     Gone,
+    /// It sent nothing for so long, and somebody else could answer.
+    Silent(Duration),
+    /// It answers probes and generates nothing: canaries have found out meanwhile.
+    Gray,
     /// The node does not have the model.
     Drift(Box<Response<Bytes>>),
     /// The node refuses our key.
     Refused(StatusCode),
+    /// The model does not fit into the node's memory.
+    OutOfMemory(Box<Response<Bytes>>),
     /// The node answered with an error that another node may not have.
     Error(Box<Response<Bytes>>),
     /// The node said 200 and nothing else.
@@ -116,11 +136,14 @@ impl Failed {
         match self {
             Self::Broke(how) | Self::Unreachable(how) => Some(how.clone()),
             Self::Empty => Some("it answered with nothing".into()),
+            Self::Silent(_) => Some("it sent nothing for too long".into()),
             Self::Error(response) if matches!(response.status().as_u16(), 500 | 502 | 504) => {
                 Some(format!("it answered {}", response.status().as_u16()))
             }
             Self::NoConnection(_)
             | Self::Gone
+            | Self::Gray
+            | Self::OutOfMemory(_)
             | Self::Drift(_)
             | Self::Refused(_)
             | Self::Error(_)
@@ -135,7 +158,8 @@ impl Failed {
 /// [`Failed`], with nothing sent down.
 pub async fn open(upstream: &Arc<Upstream>, sending: Sending<'_>) -> Result<Opened, Failed> {
     let open = OpenRequest::new(upstream.clone());
-    let ends = upstream.ends();
+    let Bear { first_event, has_healthy, cap, is_hope } = sending.bear;
+    let ends = if is_hope { Ends::default() } else { upstream.ends() };
     let dialect = sending.operation.dialect();
     let request = request(upstream, &sending)?;
     let left = async {
@@ -143,7 +167,13 @@ pub async fn open(upstream: &Arc<Upstream>, sending: Sending<'_>) -> Result<Open
             () = ends.gone.cancelled(), if sending.has_alternative => Failed::Gone,
             () = ends.cut.cancelled() => Failed::Gone,
             () = sending.cancel.cancelled() => Failed::Cancelled,
-            () = tokio::time::sleep(HARD_CAP) => Failed::Unreachable("it was silent for 30 minutes".into()),
+            () = ends.gray.cancelled(), if has_healthy => Failed::Gray,
+            () = tokio::time::sleep(first_event.unwrap_or(cap)), if first_event.is_some() => {
+                Failed::Silent(first_event.unwrap_or(cap))
+            }
+            () = tokio::time::sleep(cap) => {
+                Failed::Unreachable(format!("it was silent for {} minutes", cap.as_secs() / 60))
+            }
         }
     };
     tokio::select! {
@@ -325,6 +355,7 @@ async fn refusal_of(head: response::Parts, body: Incoming) -> Failed {
     match status.as_u16() {
         401 | 403 => Failed::Refused(status),
         400 | 404 if says_model_not_found(status, response.body()) => Failed::Drift(response),
+        500 | 503 if says_out_of_memory(response.body()) => Failed::OutOfMemory(response),
         _ => Failed::Error(response),
     }
 }
@@ -337,6 +368,16 @@ fn says_model_not_found(status: StatusCode, body: &[u8]) -> bool {
     let says =
         text.contains("not found") || text.contains("does not exist") || text.contains("model_not_found");
     says && text.contains("model") && !(status == StatusCode::BAD_REQUEST && text.contains("missing"))
+}
+
+/// Does the error say that the model does not fit? Ollama 500 `llama runner process has terminated: cudaMalloc failed: out of
+/// memory` and `model requires more system memory (9.1 GiB) than is available (4.2 GiB)` (ollama `llm/server.go`); vLLM's and
+/// torch's `CUDA out of memory`; llama.cpp `failed to allocate`.
+fn says_out_of_memory(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(&body[..body.len().min(8 << 10)]).to_ascii_lowercase();
+    ["out of memory", "cudamalloc failed", "more system memory", "failed to allocate", "insufficient memory"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// May another node answer where this one gave such a status?

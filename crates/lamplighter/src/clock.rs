@@ -1,5 +1,6 @@
 //! The two clocks: the wall for people, the monotonic one for waits.
 
+use lamplighter_core::health::Now;
 use std::{
     sync::OnceLock,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -16,6 +17,27 @@ pub fn wall_ms() -> u64 {
 pub fn mono_ms() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+/// This moment by both.
+#[must_use]
+pub fn now() -> Now {
+    Now { wall_ms: wall_ms(), mono_ms: mono_ms() }
+}
+
+/// Milliseconds of a clock that also counts while this computer sleeps. Only for finding out that it has slept.
+#[must_use]
+#[cfg(target_os = "linux")]
+pub fn boot_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec * 1_000 + now.tv_nsec / 1_000_000).unwrap_or_default()
+}
+
+/// Elsewhere the wall clock stands in: set by hand, it costs each node one more look.
+#[must_use]
+#[cfg(not(target_os = "linux"))]
+pub fn boot_ms() -> u64 {
+    wall_ms()
 }
 
 /// A number in `0.0..1.0` for spreading probes and retries. Not for secrets.

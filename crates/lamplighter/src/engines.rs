@@ -15,10 +15,12 @@ mod queue;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod token;
 mod trouble;
 
 pub use line::http_client;
 pub use loading::{can_load, load, unload};
+pub use token::one_token;
 
 use lamplighter_core::fleet::Told;
 use lamplighter_core::health::Report;
@@ -126,6 +128,26 @@ impl Asker {
             at_work: false,
             refused: false,
         }
+    }
+
+    /// An asker of the same node on connections of its own, which knows nothing of it yet.
+    #[must_use]
+    pub fn anew(&self, http: reqwest::Client) -> Self {
+        Self {
+            line: self.line.over(http),
+            expected: self.expected,
+            identity: None,
+            listing: None,
+            ollama: ollama::Memory::default(),
+            queue: queue::Routes::default(),
+            at_work: false,
+            refused: false,
+        }
+    }
+
+    /// From now on it asks by this client.
+    pub fn ask_by(&mut self, http: reqwest::Client) {
+        self.line = self.line.over(http);
     }
 
     /// Looks once, in at most [`LOOK_TIMEOUT_MS`]. The first look finds out who it is and lists, whatever the depth.

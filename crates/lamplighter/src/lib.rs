@@ -48,12 +48,13 @@ use history::{History, Keeping};
 use lamplighter_core::{
     config::without_doubles,
     mode::Mode,
+    patience::Patience,
     snapshot::{Gateway, Level, Offer, Problem, Snapshot},
 };
 use live::Requests;
 use places::Places;
-use proxy::Proxy;
-use registry::Registry;
+use proxy::{Proxy, Retries};
+use registry::{Around, Registry};
 use server::{Door, House, Limits, Unbound};
 use settings::Settings;
 use speeds::Measured;
@@ -78,6 +79,8 @@ pub struct Options {
     pub demo: bool,
     /// The door's limits.
     pub limits: Limits,
+    /// How long silence is borne, and how long what was found out counts.
+    pub patience: Patience,
 }
 
 impl Options {
@@ -175,9 +178,13 @@ impl Lamplighter {
             loaded.config.aliases.clone(),
             path_text.clone(),
             memory,
-            changed.clone(),
-            &tasks,
-            &stop,
+            Around {
+                changed: changed.clone(),
+                places: places.clone(),
+                patience: options.patience,
+                tasks: tasks.clone(),
+                stop: stop.clone(),
+            },
         );
         let requests = Arc::new(Requests::new(changed.clone()));
         let (conversations, speeds) = (Arc::new(Conversations::default()), Arc::new(Measured::default()));
@@ -234,8 +241,16 @@ impl Lamplighter {
             stop: stop.clone(),
         }));
         tasks.spawn(control.clone().run());
-        let proxy =
-            Arc::new(Proxy { registry, places, requests: requests.clone(), steering, conversations, speeds });
+        let retries = Retries::new(options.patience);
+        let proxy = Arc::new(Proxy {
+            registry,
+            places,
+            requests: requests.clone(),
+            steering,
+            conversations,
+            speeds,
+            retries,
+        });
         let router = server::router(House { proxy, control: control.clone() });
         let door = Arc::new(Door::new(router, guard, options.limits, stop.clone()));
         door.open(bound.opened);

@@ -4,6 +4,9 @@ mod early;
 mod experience;
 mod failed;
 mod place;
+mod retries;
+mod send;
+mod tries;
 mod trip;
 
 use crate::{
@@ -24,6 +27,7 @@ use crate::{
 };
 use bytes::Bytes;
 use early::Early;
+pub use retries::Retries;
 use http::{HeaderMap, Response};
 use lamplighter_core::{
     operation::{Dialect, Operation},
@@ -72,6 +76,8 @@ pub struct Proxy {
     pub conversations: Arc<Conversations>,
     /// Knows how fast the nodes write.
     pub speeds: Arc<Measured>,
+    /// Bounds what is tried more than once.
+    pub retries: Retries,
 }
 
 /// Serves one request. Refusals are dressed in the caller's dialect.
@@ -95,7 +101,7 @@ pub async fn serve(proxy: &Arc<Proxy>, call: Call) -> Reply {
     });
     let heartbeat = if stream { Heartbeat::of(operation, &envelope.model) } else { None };
     let id = call.id.clone();
-    let mut trip = Box::pin(Trip::new(proxy.clone(), call, envelope).go(under_way));
+    let mut trip = Box::pin(Trip::new(proxy.clone(), call, envelope, stream).go(under_way));
     let Some(heartbeat) = heartbeat else { return trip.await.reply(dialect, &id, None) };
     match tokio::time::timeout(heartbeat::EVERY, &mut trip).await {
         Ok(done) => done.reply(dialect, &id, Some(heartbeat)),

@@ -1,5 +1,6 @@
 //! The one writer of node state. Watchers look at the nodes and report; this folds the reports and publishes the fleet.
 
+mod canary;
 mod entry;
 mod keeper;
 mod overlay;
@@ -7,15 +8,17 @@ mod ping;
 mod remembered;
 mod watcher;
 
-use crate::{engines, upstream::Upstream};
+use crate::{engines, places::Places, upstream::Upstream};
 use keeper::Keeper;
 use lamplighter_core::{
     alias::Alias,
+    canary::Song,
     config::NodeConfig,
     fleet::{Fleet, NodeId},
     health::Report,
     node::Stage,
     operation::Dialects,
+    patience::Patience,
 };
 pub use remembered::{Memory, Remembered};
 use std::{collections::HashSet, sync::Arc};
@@ -61,8 +64,20 @@ enum Order {
     Suspect { node: NodeId },
     /// A request failed there, although it answers probes; the words say how.
     FailedAtWork { node: NodeId, what: String },
-    /// A request went well there, after some had failed.
-    Worked { node: NodeId },
+    /// It says that it is busy, for so long.
+    Busy { node: NodeId, wait_ms: u64 },
+    /// It refuses us at work, although it answers probes.
+    RefusedAtWork { node: NodeId, why: String },
+    /// A request has been silent there for too long.
+    SilentAtWork { node: NodeId, model: Arc<str> },
+    /// A canary is back.
+    Sang { node: NodeId, song: Song },
+    /// It cannot serve a model that it lists, for a while.
+    Blocked { node: NodeId, model: Arc<str>, why: String },
+    /// Models that nobody uses shall leave its memory for another; told whether it was asked.
+    MakeRoom { node: NodeId, model: Arc<str>, done: oneshot::Sender<bool> },
+    /// A request for the model went well there, after something had not.
+    Worked { node: NodeId, model: Arc<str> },
     /// The node said that it does not have the model.
     Drifted { node: NodeId, model: String },
     /// Somebody wants to see all nodes as they are now.
@@ -77,6 +92,21 @@ enum Order {
     Reconfigure { nodes: Vec<Watched>, aliases: Vec<Alias>, found_only: bool, done: oneshot::Sender<()> },
 }
 
+/// What stands around the registry.
+#[derive(Debug, Clone)]
+pub struct Around {
+    /// Told when something has changed that eyes would see.
+    pub changed: Arc<Notify>,
+    /// Gives out places: a node that has come back begins slowly.
+    pub places: Arc<Places>,
+    /// How long things may last.
+    pub patience: Patience,
+    /// Every task that the registry spawns is tracked here …
+    pub tasks: TaskTracker,
+    /// … and ends with this.
+    pub stop: CancellationToken,
+}
+
 /// What identification found out.
 #[derive(Debug, Clone, PartialEq)]
 struct Facts {
@@ -85,20 +115,18 @@ struct Facts {
 }
 
 impl Registry {
-    /// Starts watching. Every task it spawns is tracked and ends with `stop`.
+    /// Starts watching.
     #[must_use]
     pub fn start(
         nodes: Vec<Watched>,
         aliases: Vec<Alias>,
         config_path: String,
         memory: Memory,
-        changed: Arc<Notify>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
+        around: Around,
     ) -> Self {
         let (orders, inbox) = mpsc::channel(256);
-        let mut keeper =
-            Keeper::new(config_path, memory, changed, orders.clone(), tasks.clone(), stop.clone());
+        let tasks = around.tasks.clone();
+        let mut keeper = Keeper::new(config_path, memory, around, orders.clone());
         keeper.reconfigure(nodes, aliases);
         let (publish, house) = watch::channel(Arc::new(keeper.house()));
         tasks.spawn(keeper.run(inbox, publish));
@@ -128,10 +156,40 @@ impl Registry {
         self.tell(Order::FailedAtWork { node, what: what.to_owned() });
     }
 
+    /// The node says that it is busy: no fault, and for `wait_ms` others go first.
+    pub fn busy(&self, node: NodeId, wait_ms: u64) {
+        self.tell(Order::Busy { node, wait_ms });
+    }
+
+    /// The node refuses us at work, although it answers probes: until the key is right no request goes there.
+    pub fn refused_at_work(&self, node: NodeId, upstream: &Upstream, why: String) {
+        upstream.pulse.has_failed();
+        self.tell(Order::RefusedAtWork { node, why });
+    }
+
+    /// A request for `model` has been silent there for too long: a canary looks whether any token comes.
+    pub fn silent_at_work(&self, node: NodeId, upstream: &Upstream, model: &Arc<str>) {
+        upstream.pulse.has_failed();
+        self.tell(Order::SilentAtWork { node, model: model.clone() });
+    }
+
+    /// The node cannot serve a model that it lists: it is not asked for it for a while. `why` follows "it".
+    pub fn blocked(&self, node: NodeId, model: &Arc<str>, why: String) {
+        self.tell(Order::Blocked { node, model: model.clone(), why });
+    }
+
+    /// Asks the node to take models that nobody uses out of its memory, so that `model` fits. True when it has done so, within
+    /// a bound; false also when its engine cannot be asked.
+    pub async fn make_room(&self, node: NodeId, model: &Arc<str>) -> bool {
+        let (done, made) = oneshot::channel();
+        self.tell(Order::MakeRoom { node, model: model.clone(), done });
+        made.await.unwrap_or(false)
+    }
+
     /// A request went well there. Costs nothing while none had failed.
-    pub fn worked(&self, node: NodeId, upstream: &Upstream) {
+    pub fn worked(&self, node: NodeId, upstream: &Upstream, model: &Arc<str>) {
         if upstream.pulse.had_failed() {
-            self.tell(Order::Worked { node });
+            self.tell(Order::Worked { node, model: model.clone() });
         }
     }
 

@@ -3,6 +3,7 @@
 mod framing;
 mod head;
 mod incoming;
+mod paces;
 mod pool;
 mod resolve;
 mod wire;
@@ -16,6 +17,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use incoming::Broken;
 use lamplighter_core::node_url::{NodeUrl, may_lead_to};
+use paces::Paces;
 use pool::Pool;
 use resolve::Guarded;
 use std::{
@@ -51,6 +53,8 @@ pub struct Upstream {
     pool: RwLock<Pool>,
     /// Signs of life.
     pub pulse: Pulse,
+    /// How long its models take to a first event.
+    pub paces: Paces,
     ends: Mutex<Ends>,
 }
 
@@ -80,6 +84,8 @@ pub enum Lost {
 pub struct Ends {
     /// Probes have missed: what has not begun may go elsewhere.
     pub gone: CancellationToken,
+    /// It answers probes and generates nothing: what has not begun may go elsewhere.
+    pub gray: CancellationToken,
     /// Gone and silent for long: what has begun ends too.
     pub cut: CancellationToken,
 }
@@ -109,6 +115,7 @@ impl Upstream {
             connector: Connector::new(url.tls())?,
             pool: RwLock::new(Pool::new(if url.tls() { POOL_IDLE_CLOUD_MS } else { POOL_IDLE_MS })),
             pulse: Pulse::default(),
+            paces: Paces::default(),
             ends: Mutex::default(),
         })
     }
@@ -181,6 +188,12 @@ impl Upstream {
     /// Probes have missed: lets what has not begun go elsewhere.
     pub fn is_gone(&self) {
         self.lock_ends().gone.cancel();
+    }
+
+    /// It answers probes and generates nothing, or does again.
+    pub fn is_gray(&self, gray: bool) {
+        let mut ends = self.lock_ends();
+        if gray { ends.gray.cancel() } else { ends.gray = CancellationToken::new() }
     }
 
     /// Gone and silent for long: ends what has begun.

@@ -4,7 +4,7 @@ use super::{Ask, Search};
 use crate::{
     alias::Target,
     fleet::Node,
-    model::Model,
+    model::{self, Model},
     node::State,
     operation::{Lane, Operation},
 };
@@ -43,6 +43,9 @@ impl Search<'_> {
         }
         if local_only && (node.config.url.is_cloud() || listed.remote) {
             return Err("is out of the house, and the mode is \"local only\"".into());
+        }
+        if let Some(blocked) = node.marks.blocked.iter().find(|it| it.model == model::key(&listed.name)) {
+            return Err(blocked.why.clone());
         }
         if listed.embeds_only() && operation.lane() == Lane::Generate {
             return Err("has it, but it makes embeddings only".into());

@@ -57,10 +57,15 @@ impl Search<'_> {
         let node = &self.fleet.nodes[at];
         let ours = self.room.running(&seat.place);
         let told = node.told.queue.unwrap_or_default();
-        let has_place = ours < seat.limit;
+        // What failed there lately counts as load, or who fails fastest would always have a free place.
+        let weighed = ours.saturating_add(node.marks.burden.min(seat.limit));
+        let has_place = weighed < seat.limit;
         // Our own line is looked at only where there is one.
-        let line =
-            if has_place { 0 } else { u32::try_from(self.room.waiting_for(node.id)).unwrap_or(u32::MAX) };
+        let line = if ours < seat.limit {
+            0
+        } else {
+            u32::try_from(self.room.waiting_for(node.id)).unwrap_or(u32::MAX)
+        };
         let waiting = line.saturating_add(told.waiting);
         let trouble = trouble(node);
         let home = home.filter(|home| model::key(&home.model) == model::key(&listed.name));
@@ -76,7 +81,7 @@ impl Search<'_> {
             free: has_place
                 && told.waiting == 0
                 && told.cache_percent.is_none_or(|full| full < CACHE_FULL_PERCENT),
-            running: ours.max(told.running),
+            running: weighed.max(told.running),
             waiting,
             slots: seat.limit,
             fit: fit::fit_beside(node, residents, listed, wall_ms),
@@ -91,6 +96,8 @@ impl Search<'_> {
 
 fn trouble(node: &Node) -> Option<&'static str> {
     match (node.state, node.suspect) {
+        // On trial it has one place, at its usual rank: whoever gets it shows whether it works again.
+        (State::Degraded, false) if node.marks.on_trial => None,
         (State::Degraded, _) => Some("degraded"),
         (_, true) => Some("could not be reached just now"),
         (_, false) => None,

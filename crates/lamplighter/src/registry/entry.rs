@@ -1,16 +1,22 @@
 //! What the registry knows of one node.
 
-use super::{Facts, Remembered, Watched};
+use super::{
+    Around, Facts, Remembered, Watched,
+    canary::{Clearing, Flight},
+};
 use crate::{
     clock, engines,
+    places::Places,
     upstream::{Upstream, Wanted},
 };
 use lamplighter_core::{
     config::NodeConfig,
     fleet::{Node, NodeId, Told},
-    health::{Health, Report},
+    health::{Blocked, Health, Marks, Report},
     model::{Model, key},
-    node::State,
+    node::Engine,
+    patience::Patience,
+    room,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +40,13 @@ pub(super) struct Entry {
     models: Arc<[Model]>,
     /// Models that the node refused although it listed them, and when.
     drifted: Vec<(String, u64)>,
+    /// Models that it cannot serve for a while, and until when.
+    blocked: Vec<(Blocked, u64)>,
     vram_seen: u64,
     probe_ms: Option<u32>,
     pub(super) upstream: Option<Arc<Upstream>>,
+    places: Arc<Places>,
+    patience: Patience,
 }
 
 impl Entry {
@@ -47,6 +57,7 @@ impl Entry {
         unwatch: CancellationToken,
         health: Health,
         upstream: Option<Arc<Upstream>>,
+        around: &Around,
     ) -> Self {
         Self {
             id,
@@ -60,9 +71,12 @@ impl Entry {
             listed: Vec::new(),
             models: Arc::default(),
             drifted: Vec::new(),
+            blocked: Vec::new(),
             vram_seen: 0,
             probe_ms: None,
             upstream,
+            places: around.places.clone(),
+            patience: around.patience,
         }
     }
 
@@ -114,7 +128,9 @@ impl Entry {
             if let Some(listing) = look.listing {
                 self.listed = listing;
             }
+            changed |= self.unblock_loaded();
             changed |= self.offer();
+            self.places.sees(self.id, &room::loaded(&self.listed), u64::from(look.took_ms));
         }
         changed | self.fold(look.report)
     }
@@ -145,31 +161,106 @@ impl Entry {
     }
 
     pub(super) fn fold(&mut self, report: Report) -> bool {
-        let was = self.health.state;
-        let answered = report == Report::Answered;
-        let mut changed = self.health.fold(report, self.config.presence, clock::wall_ms());
-        changed |= self.health.recover(clock::wall_ms(), clock::mono_ms());
-        let is = self.health.state;
-        self.log_change(was);
-        if let Some(upstream) = &self.upstream {
-            if answered {
-                upstream.pulse.beat();
-            }
-            match (was.takes_requests(), is.takes_requests()) {
-                (true, false) => upstream.is_gone(),
-                (false, true) => upstream.is_back(),
-                _ => {}
-            }
+        if report == Report::Answered
+            && let Some(upstream) = &self.upstream
+        {
+            upstream.pulse.beat();
         }
-        changed
+        let presence = self.config.presence;
+        self.change(|health| health.fold(report, presence, clock::now()))
     }
 
-    pub(super) fn log_change(&self, was: State) {
+    /// Changes what is believed of it, with all that follows. True when others see another node then.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Health) -> bool) -> bool {
+        let (was, answered, was_gray) = (self.health.state, self.health.answers(), self.health.is_gray());
+        let changed = change(&mut self.health);
         let is = self.health.state;
         if was != is {
             let why = self.health.why.as_deref().unwrap_or("");
             tracing::info!(node = self.config.name, from = was.word(), to = is.word(), why, "node");
         }
+        if let Some(upstream) = &self.upstream {
+            match (answered, self.health.answers()) {
+                (true, false) => upstream.is_gone(),
+                (false, true) => upstream.is_back(),
+                _ => {}
+            }
+            if was_gray != self.health.is_gray() {
+                upstream.is_gray(!was_gray);
+            }
+        }
+        if self.health.has_risen() {
+            self.places.slow_start(self.id);
+        }
+        changed
+    }
+
+    /// When it has something to do by itself, by the monotonic clock.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.blocked.iter().map(|(_, until_ms)| *until_ms).chain(self.health.next_ms()).min()
+    }
+
+    /// Time passes.
+    pub(super) fn tick(&mut self) -> bool {
+        let (now, before) = (clock::now(), self.blocked.len());
+        self.blocked.retain(|(_, until_ms)| *until_ms > now.mono_ms);
+        (before != self.blocked.len()) | self.change(|health| health.tick(now))
+    }
+
+    /// It cannot serve that model for a while.
+    pub(super) fn block(&mut self, model: &str, why: String) -> bool {
+        let model = key(model).to_owned();
+        tracing::warn!(node = self.config.name, model, why, "not asked for this model for a while");
+        self.blocked.retain(|(blocked, _)| blocked.model != model);
+        self.blocked.push((Blocked { model, why }, clock::mono_ms() + self.patience.blocked_ms));
+        true
+    }
+
+    /// What is in memory can be served: somebody has made room.
+    fn unblock_loaded(&mut self) -> bool {
+        let before = self.blocked.len();
+        let loaded =
+            |model: &str| self.listed.iter().any(|m| m.loaded == Some(true) && key(&m.name) == model);
+        self.blocked.retain(|(blocked, _)| !loaded(&blocked.model));
+        before != self.blocked.len()
+    }
+
+    /// The model to send a canary for, if one is due.
+    pub(super) fn canary(&mut self) -> Option<Arc<str>> {
+        self.health.canary(clock::now())
+    }
+
+    /// What a canary for that model needs to know. It loads nothing, and costs nobody money.
+    pub(super) fn flight(&self, http: reqwest::Client, patience: Patience, model: Arc<str>) -> Flight {
+        let listed = self.listed.iter().find(|listed| listed.answers_to(&model));
+        let may = listed.is_some_and(|m| m.loaded != Some(false) && !m.remote && !m.embeds_only());
+        Flight {
+            http,
+            url: self.config.url.clone(),
+            key: self.upstream.as_ref().and_then(|upstream| upstream.key().cloned()),
+            engine: self.engine().filter(|_| may && !self.config.url.is_cloud()),
+            model,
+            limit_ms: patience.canary_ms,
+        }
+    }
+
+    /// The models that may leave its memory so that `model` fits: those that nobody here uses. `None` when the engine cannot be
+    /// asked to.
+    pub(super) fn clearing(&self, http: reqwest::Client, places: &Places, model: &str) -> Option<Clearing> {
+        let engine = self.engine().filter(|engine| engines::can_load(*engine, &self.models))?;
+        let in_use = places.with_room(|room| room.models_on(self.id));
+        let idle = |m: &&Model| {
+            m.loaded == Some(true)
+                && !m.answers_to(model)
+                && !in_use.iter().any(|used| **used == *key(&m.name))
+        };
+        let models = self.listed.iter().filter(idle).cloned().collect();
+        let key = self.upstream.as_ref().and_then(|upstream| upstream.key().cloned());
+        Some(Clearing { http, url: self.config.url.clone(), key, engine, models })
+    }
+
+    fn engine(&self) -> Option<Engine> {
+        self.facts.as_ref().map(|facts| facts.engine).or(self.config.engine)
     }
 
     pub(super) fn show(&self) -> Node {
@@ -177,13 +268,17 @@ impl Entry {
         Node {
             id: self.id,
             config: self.config.clone(),
-            engine: self.facts.as_ref().map(|facts| facts.engine).or(self.config.engine),
+            engine: self.engine(),
             version: self.version.clone(),
             dialects: self.facts.as_ref().map(|facts| facts.dialects).unwrap_or_default(),
             state: self.health.state,
             since_ms: self.health.since_ms,
             why: self.health.why.clone(),
             suspect: self.health.suspect,
+            marks: Marks {
+                blocked: self.blocked.iter().map(|(blocked, _)| blocked.clone()).collect(),
+                ..self.health.marks()
+            },
             reachable: self.health.answers_somehow(),
             told: self.told,
             models: self.models.clone(),

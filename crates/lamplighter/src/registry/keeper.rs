@@ -1,6 +1,6 @@
 //! The registry's task: takes in what watchers and requests report, and publishes the house.
 
-use super::{House, Memory, Order, Watched, entry::Entry, overlay::Overlay, ping, watcher};
+use super::{Around, House, Memory, Order, Watched, canary, entry::Entry, overlay::Overlay, ping, watcher};
 use crate::{
     clock, engines,
     upstream::{Upstream, Wanted},
@@ -11,9 +11,11 @@ use lamplighter_core::{
     fleet::{Fleet, Node, NodeId},
     health::{Health, Report},
 };
-use std::sync::Arc;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 /// The task's own state.
 pub(super) struct Keeper {
@@ -25,21 +27,17 @@ pub(super) struct Keeper {
     memory: Memory,
     seq: u64,
     overlay: Overlay,
-    changed: Arc<Notify>,
     http: reqwest::Client,
     orders: mpsc::Sender<Order>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    around: Around,
 }
 
 impl Keeper {
     pub(super) fn new(
         config_path: String,
         memory: Memory,
-        changed: Arc<Notify>,
+        around: Around,
         orders: mpsc::Sender<Order>,
-        tasks: TaskTracker,
-        stop: CancellationToken,
     ) -> Self {
         Self {
             nodes: Vec::new(),
@@ -50,11 +48,9 @@ impl Keeper {
             memory,
             seq: 0,
             overlay: Overlay::default(),
-            changed,
             http: engines::http_client(),
             orders,
-            tasks,
-            stop,
+            around,
         }
     }
 
@@ -78,6 +74,8 @@ impl Keeper {
             tracing::info!(node = gone.config.name, "not watched any more");
             gone.unwatch.cancel();
         }
+        let nodes = &self.nodes;
+        self.around.places.forget(|node| nodes.iter().any(|entry| entry.id == node));
     }
 
     /// Takes a node in and sets its watcher on it. Without a way to it, it is `refusing`, with the reason.
@@ -85,8 +83,8 @@ impl Keeper {
         let id = NodeId(self.next_id);
         self.next_id += 1;
         let Watched { config, key } = watched;
-        let unwatch = self.stop.child_token();
-        let mut health = Health::new(clock::wall_ms());
+        let unwatch = self.around.stop.child_token();
+        let mut health = Health::new(self.around.patience, clock::now());
         let way =
             key.clone().and_then(|key| Ok((Arc::new(Upstream::new(&config.url, key.as_deref())?), key)));
         let upstream = match way {
@@ -95,15 +93,15 @@ impl Keeper {
                 let asker = engines::Asker::new(http.clone(), config.url.clone(), key.clone(), config.engine);
                 let ping = ping::Ping::new(http, config.url.clone(), key);
                 let watcher = watcher::Watcher::new(id, asker, ping, upstream.clone(), self.orders.clone());
-                self.tasks.spawn(watcher.run(unwatch.clone()));
+                self.around.tasks.spawn(watcher.run(unwatch.clone()));
                 Some(upstream)
             }
             Err(why) => {
-                health.fold(Report::Refused(why), config.presence, clock::wall_ms());
+                health.fold(Report::Refused(why), config.presence, clock::now());
                 None
             }
         };
-        let mut entry = Entry::new(id, config, key, unwatch, health, upstream);
+        let mut entry = Entry::new(id, config, key, unwatch, health, upstream, &self.around);
         if let Some(seen) = self.memory.get(&entry.config.name)
             && seen.url == entry.config.url.to_string()
         {
@@ -116,11 +114,16 @@ impl Keeper {
         // Told after the publication.
         let mut waiting = Vec::new();
         loop {
+            let due = self.due();
             let order = tokio::select! {
-                () = self.stop.cancelled() => return,
-                order = inbox.recv() => match order { Some(order) => order, None => return },
+                () = self.around.stop.cancelled() => return,
+                order = inbox.recv() => match order { Some(order) => Some(order), None => return },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
             };
-            let mut changed = self.take(order, &mut waiting);
+            let mut changed = match order {
+                Some(order) => self.take(order, &mut waiting),
+                None => self.tick(),
+            };
             // A burst of reports makes one publication.
             while let Ok(order) = inbox.try_recv() {
                 changed |= self.take(order, &mut waiting);
@@ -128,7 +131,7 @@ impl Keeper {
             if changed {
                 self.seq += 1;
                 publish.send_replace(Arc::new(self.house()));
-                self.changed.notify_one();
+                self.around.changed.notify_one();
             }
             for done in waiting.drain(..) {
                 // Whoever asked may have left.
@@ -166,21 +169,31 @@ impl Keeper {
                     upstream.purge();
                     upstream.pulse.want_look(Wanted::Pulse);
                 }
-                entry.health.suspect()
+                entry.change(Health::suspect)
             }),
-            Order::FailedAtWork { node, what } => self.entry(node).is_some_and(|entry| {
-                let was = entry.health.state;
-                let (now_ms, mono_ms) = (clock::wall_ms(), clock::mono_ms());
-                let news = entry.health.failed_at_work(&what, now_ms, mono_ms, clock::random());
-                entry.log_change(was);
-                news
-            }),
-            Order::Worked { node } => self.entry(node).is_some_and(|entry| {
-                let was = entry.health.state;
-                let news = entry.health.worked(clock::wall_ms());
-                entry.log_change(was);
-                news
-            }),
+            Order::FailedAtWork { node, what } => {
+                self.change(node, |health| health.failed_at_work(&what, clock::now(), clock::random()))
+            }
+            Order::Busy { node, wait_ms } => self.change(node, |health| health.busy(wait_ms, clock::now())),
+            Order::RefusedAtWork { node, why } => {
+                self.change(node, |health| health.refused_at_work(why, clock::now()))
+            }
+            Order::SilentAtWork { node, model } => {
+                self.change(node, |health| {
+                    health.silent_at_work(&model);
+                    false
+                });
+                self.tick()
+            }
+            Order::Sang { node, song } => self.change(node, |health| health.sang(song, clock::now())),
+            Order::Blocked { node, model, why } => {
+                self.entry(node).is_some_and(|entry| entry.block(&model, why))
+            }
+            Order::MakeRoom { node, model, done } => {
+                self.make_room(node, &model, done);
+                false
+            }
+            Order::Worked { node, model } => self.change(node, |health| health.worked(&model, clock::now())),
             Order::Drifted { node, model } => self.entry(node).is_some_and(|entry| entry.drift(&model)),
             Order::LookAtAll => {
                 self.nodes.iter().for_each(|entry| entry.want_look(Wanted::Full));
@@ -221,6 +234,54 @@ impl Keeper {
                 true
             }
         }
+    }
+
+    fn change(&mut self, node: NodeId, change: impl FnOnce(&mut Health) -> bool) -> bool {
+        self.entry(node).is_some_and(|entry| entry.change(change))
+    }
+
+    /// When something is to be done though nobody reports anything.
+    fn due(&self) -> Option<Instant> {
+        let next_ms = self.nodes.iter().filter_map(Entry::next_ms).min()?;
+        Some(Instant::now() + Duration::from_millis(next_ms.saturating_sub(clock::mono_ms())))
+    }
+
+    /// Time passes: stays end, and canaries fly.
+    fn tick(&mut self) -> bool {
+        let mut changed = false;
+        for entry in &mut self.nodes {
+            changed |= entry.tick();
+            let Some(model) = entry.canary() else { continue };
+            let flight = entry.flight(self.http.clone(), self.around.patience, model);
+            let (id, orders, stop) = (entry.id, self.orders.clone(), entry.unwatch.clone());
+            self.around.tasks.spawn(async move {
+                let song = tokio::select! {
+                    () = stop.cancelled() => return,
+                    song = canary::fly(flight) => song,
+                };
+                // An error only says that the registry has ended meanwhile.
+                let _ = orders.send(Order::Sang { node: id, song }).await;
+            });
+        }
+        changed
+    }
+
+    fn make_room(&mut self, node: NodeId, model: &str, done: oneshot::Sender<bool>) {
+        let (http, places) = (self.http.clone(), self.around.places.clone());
+        let Some(entry) = self.entry(node) else { return };
+        let Some(clearing) = entry.clearing(http, &places, model) else { return };
+        let (upstream, stop) = (entry.upstream.clone(), entry.unwatch.clone());
+        self.around.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = canary::clear(clearing) => {}
+            }
+            if let Some(upstream) = upstream {
+                upstream.pulse.want_look(Wanted::Full);
+            }
+            // Whoever asked may have left.
+            let _ = done.send(true);
+        });
     }
 
     fn entry(&mut self, id: NodeId) -> Option<&mut Entry> {

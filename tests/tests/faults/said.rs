@@ -1,0 +1,128 @@
+//! R10, R11, R12, R20: what a node says that is no fault of its machine: busy, later, no key, no engine at all.
+
+use super::*;
+use futures::future::join_all;
+
+/// R10: alone, a busy node is waited for, a little.
+#[tokio::test(flavor = "multi_thread")]
+async fn r10_an_only_node_that_is_busy_is_asked_again() {
+    let only = node("only").await;
+    let gateway = Gateway::over(&[&only], "").await;
+    only.set_fault(on_work(Fault::Busy503).times(2));
+    let end = chat(&gateway, "m", true).await.unwrap();
+    assert!(end.is_whole(), "{end:?}");
+    assert_eq!(posts(&only), 3);
+    // Busy for good: its own words, after three tries and no more.
+    only.set_fault(on_work(Fault::Busy503));
+    let end = chat(&gateway, "m", true).await.unwrap();
+    assert_eq!((end.status, posts(&only)), (503, 6));
+    assert!(end.text.contains("maximum pending requests exceeded"), "{}", end.text);
+    assert_eq!(gateway.node("only").await.state.word(), "up", "no fault");
+}
+
+/// R11: with another node, nobody waits for a `Retry-After`; and meanwhile the other goes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn r11_later_is_now_with_another_node() {
+    let (bad, _good, gateway) = bad_and_good().await;
+    bad.set_fault(on_work(status(429, Some("7"))));
+    for _ in 0..5 {
+        let end = chat(&gateway, "m", false).await.unwrap();
+        assert!(end.is_whole() && end.node == "good" && end.took < Duration::from_secs(5), "{end:?}");
+    }
+    assert_eq!(posts(&bad), 1, "it said when to come back");
+    assert_eq!(gateway.node("bad").await.state.word(), "up", "no fault");
+}
+
+/// R11: alone, `Retry-After` is kept to, as seconds and as a date; garbage is a second; more than 30 s is the client's to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn r11_later_is_kept_to_by_an_only_node() {
+    let date = in_three_seconds().await;
+    let cases = [("2", 2_000, 6_000), (&date, 500, 6_000), ("any time now", 1_000, 5_000), ("45", 0, 1_500)];
+    let cases = cases.map(async |(text, least_ms, most_ms)| {
+        let only = node("only").await;
+        let gateway = Gateway::over(&[&only], "").await;
+        only.set_fault(on_work(status(429, Some(text))).times(1));
+        let end = chat(&gateway, "m", false).await.unwrap();
+        let took_ms = end.took.as_millis();
+        assert!((least_ms..=most_ms).contains(&took_ms), "{text}: after {took_ms} ms");
+        if text == "45" {
+            assert_eq!((end.status, end.retry_after.as_deref(), posts(&only)), (429, Some("45"), 1));
+        } else {
+            assert!(end.is_whole() && posts(&only) == 2, "{text}: {end:?}");
+        }
+    });
+    join_all(cases).await;
+}
+
+/// The HTTP date of a moment three seconds from now: a gateway tells the date itself.
+async fn in_three_seconds() -> String {
+    let gateway = Gateway::start(&config(&[], "")).await;
+    loop {
+        let answer = gateway.http.get(format!("{}/v1/models", gateway.url)).send().await.unwrap();
+        let date = answer.headers()["date"].to_str().unwrap().to_owned();
+        let second: u32 = date[23..25].parse().unwrap();
+        if second <= 56 {
+            return format!("{}{:02}{}", &date[..23], second + 3, &date[25..]);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// R12: a node that refuses our key at work gets no more requests; it is the configuration that is told about, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn r12_a_wrong_key_is_no_storm() {
+    let cases = [401, 403].map(async |code| {
+        let (bad, _good, gateway) = bad_and_good().await;
+        bad.set_fault(on_work(status(code, None)));
+        let ends = join_all((0..4).map(|_| chat(&gateway, "m", false))).await;
+        assert!(ends.into_iter().all(|end| end.unwrap().is_whole()), "nobody sees it");
+        let told = gateway.until(|snapshot| state_of(snapshot, "bad") == "refusing").await;
+        let seen = posts(&bad);
+        for _ in 0..10 {
+            assert_eq!(chat(&gateway, "m", false).await.unwrap().node, "good");
+        }
+        assert_eq!(posts(&bad), seen, "not asked any more");
+        let problems: Vec<_> = told.problems.iter().filter(|p| p.node.as_deref() == Some("bad")).collect();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message.contains("api_key"), "{problems:?}");
+        // Its probes answer all the time; that proves nothing.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(gateway.node("bad").await.state.word(), "refusing");
+    });
+    join_all(cases).await;
+}
+
+/// R12: with nobody else, the client's library is told not to try again: nothing will change by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn r12_an_only_node_with_a_wrong_key_is_told_as_such() {
+    let only = node("only").await;
+    let gateway = Gateway::over(&[&only], "").await;
+    only.set_fault(on_work(status(401, None)));
+    for _ in 0..3 {
+        let end = chat(&gateway, "m", true).await.unwrap();
+        assert_eq!((end.status, end.should_retry.as_deref()), (503, Some("false")), "{end:?}");
+        assert!(end.text.contains("api_key"), "{}", end.text);
+        gateway.until(|snapshot| state_of(snapshot, "only") == "refusing").await;
+    }
+    assert_eq!(posts(&only), 1);
+}
+
+/// R20: a router's login page where an engine was. Never listed, never sent a prompt.
+#[tokio::test(flavor = "multi_thread")]
+async fn r20_a_login_page_is_no_engine() {
+    let page = node("page").await;
+    page.set_fault(Fault::Html200);
+    let turned = node("turned").await;
+    let gateway = Gateway::start(&config(&[(&page, ""), (&turned, "")], "")).await;
+    gateway.until_up(1).await;
+    let told = gateway.until(|snapshot| state_of(snapshot, "page") == "refusing").await;
+    assert!(told.nodes[0].models.is_empty(), "{:?}", told.nodes[0]);
+    turned.set_fault(Fault::Html200);
+    gateway.until(|snapshot| state_of(snapshot, "turned") == "refusing").await;
+    let list = gateway.http.get(format!("{}/v1/models", gateway.url)).send().await.unwrap();
+    let list: Value = list.json().await.unwrap();
+    assert_eq!(list["data"], json!([]), "nobody lists anything");
+    let end = chat(&gateway, "m", false).await.unwrap();
+    assert_eq!(end.status, 503, "{end:?}");
+    assert_eq!((posts(&page), posts(&turned)), (0, 0), "no prompt goes to a page");
+}
