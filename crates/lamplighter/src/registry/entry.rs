@@ -16,7 +16,6 @@ use lamplighter_core::{
     model::{Model, key},
     node::Engine,
     patience::Patience,
-    room,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -130,7 +129,6 @@ impl Entry {
             }
             changed |= self.unblock_loaded();
             changed |= self.offer();
-            self.places.sees(self.id, &room::loaded(&self.listed), u64::from(look.took_ms));
         }
         changed | self.fold(look.report)
     }
