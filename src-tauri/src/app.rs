@@ -39,6 +39,7 @@ pub fn run(runtime: &Runtime, options: Options, hidden: bool) -> ExitCode {
     let built = tauri::Builder::default()
         .plugin(single.build())
         .plugin(tauri_plugin_store::Builder::new().build())
+        .plugin(tauri_plugin_notification::init())
         .manage(Door(way_in))
         .invoke_handler(tauri::generate_handler![door::connection])
         // Once, on the app: handlers given to a tray icon pile up each time one is drawn.

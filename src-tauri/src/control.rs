@@ -149,6 +149,14 @@ fn call(action: &Action) -> Option<(Method, String, Value)> {
         Action::Load { node, model } => post(node, "load", json!({ "model": model })),
         Action::Unload { node, model: Some(model) } => post(node, "unload", json!({ "model": model })),
         Action::Unload { node, model: None } => post(node, "unload", json!({})),
+        Action::Wake { node } => post(node, "wake", json!({})),
+        Action::CancelWake { node } => (Method::DELETE, format!("nodes/{node}/wake"), json!({})),
+        Action::Answer { node, wake } => {
+            let choice = if *wake { "wake" } else { "elsewhere" };
+            (Method::POST, format!("prompts/{node}"), json!({ "choice": choice }))
+        }
+        Action::Sleep { node } => post(node, "sleep", json!({})),
+        Action::IsHome { node } => post(node, "home", json!({})),
         Action::Route(Mode::Paused) | Action::Pause { an_hour: false } => route(json!({ "mode": "pause" })),
         Action::Route(mode) => route(json!({ "mode": mode.word() })),
         Action::Pause { an_hour: true } => route(json!({ "mode": "pause", "for": "1h" })),
@@ -156,7 +164,12 @@ fn call(action: &Action) -> Option<(Method, String, Value)> {
         Action::Use(Offer { name, url }) => {
             (Method::POST, "nodes".to_owned(), json!({ "name": name, "url": url }))
         }
-        Action::CopyBaseUrl | Action::CopyEnvironment | Action::Open | Action::StartHere | Action::Quit => {
+        Action::CopyBaseUrl
+        | Action::CopyEnvironment
+        | Action::Open
+        | Action::Tell(..)
+        | Action::StartHere
+        | Action::Quit => {
             return None;
         }
     })
@@ -168,10 +181,16 @@ pub fn doing(action: &Action) -> Option<String> {
         Action::Load { node, model } => Some(format!("Loading {model} on {node}…")),
         Action::Unload { node, model: Some(model) } => Some(format!("Unloading {model} on {node}…")),
         Action::Unload { node, model: None } => Some(format!("Unloading all models on {node}…")),
+        Action::Sleep { node } => Some(format!("Putting {node} to sleep…")),
         Action::Use(offer) => Some(format!("Adding {} as a node…", offer.url)),
         Action::CopyBaseUrl
         | Action::CopyEnvironment
         | Action::Open
+        | Action::Answer { .. }
+        | Action::Tell(..)
+        | Action::Wake { .. }
+        | Action::CancelWake { .. }
+        | Action::IsHome { .. }
         | Action::Route(_)
         | Action::Pause { .. }
         | Action::Resume

@@ -3,9 +3,10 @@
 use crate::gateway::NotStarted;
 use lamplighter_core::{
     snapshot::Snapshot,
-    view::{self, Clock, Lamp, Tray},
+    view::{self, Clock, Lamp, News, Tray},
 };
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,6 +43,8 @@ pub struct Face {
     pub doing: Vec<String>,
     /// Why something could not be done, and when.
     pub failed: Option<(String, Instant)>,
+    /// Sorts of news that are not told; `None` where nothing tells them.
+    pub untold: Option<BTreeSet<News>>,
     /// On the way out.
     pub ending: bool,
     busy: Busy,
@@ -65,6 +68,9 @@ impl Face {
             Showing::House(snapshot) if self.ending => (Tray::ending(snapshot.requests.len()), None),
             Showing::House(snapshot) => {
                 let mut tray = view::tray(snapshot, clock);
+                if let Some(off) = &self.untold {
+                    tray.with_notifications(off);
+                }
                 let until = self.busy.hold(&mut tray.lamp, now);
                 (tray, until)
             }

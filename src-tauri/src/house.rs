@@ -7,6 +7,7 @@ use crate::{
     face::{Face, Showing},
     gateway::{Gateway, NotStarted},
     host, menu,
+    notify::Bell,
     quit::{self, Quitting},
     signals::Signals,
     windows,
@@ -41,6 +42,8 @@ const ACTS: usize = 8;
 pub enum Wish {
     /// A row of the tray's menu was clicked: its id.
     Click(String),
+    /// A button of a notification.
+    Do(Action),
     /// The window.
     Open,
     /// The window was closed.
@@ -59,6 +62,7 @@ pub struct House {
     door: watch::Sender<WayIn>,
     clipboard: Clipboard,
     face: Face,
+    bell: Bell,
     drawn: Option<menu::Drawn>,
     acts: JoinSet<Done>,
     way_out: WayOut,
@@ -104,6 +108,9 @@ impl House {
         (wish, wishes): (mpsc::Sender<Wish>, mpsc::Receiver<Wish>),
         door: watch::Sender<WayIn>,
     ) -> Self {
+        let bell = Bell::new(app.clone(), wish.clone(), !options.demo);
+        let mut face = Face::default();
+        face.untold = Some(bell.off().clone());
         Self {
             app,
             options,
@@ -112,7 +119,8 @@ impl House {
             wishes,
             door,
             clipboard: Clipboard::default(),
-            face: Face::default(),
+            face,
+            bell,
             drawn: None,
             acts: JoinSet::new(),
             way_out: WayOut::Not,
@@ -161,6 +169,7 @@ impl House {
                 }
                 Event::Acted(done) => self.acted(done),
                 Event::Wish(Wish::Open) => self.open(),
+                Event::Wish(Wish::Do(action)) => self.act(action, gateway.as_ref()).await,
                 Event::Wish(Wish::Click(id)) => {
                     match self.drawn.as_ref().and_then(|drawn| drawn.clicked(&id)) {
                         Some(Action::Quit) if self.quit(&mut gateway, true) => return self.leave(),
@@ -207,6 +216,9 @@ impl House {
     fn look_at(&mut self, gateway: &mut Option<Gateway>) {
         let Some(gateway) = gateway else { return };
         self.face.showing = gateway.showing();
+        if let Showing::House(snapshot) = &self.face.showing {
+            self.bell.look(snapshot);
+        }
         let control = gateway.control();
         self.door.send_if_modified(|known| {
             let is_new = known.as_ref() != Ok(control.connection());
@@ -248,6 +260,10 @@ impl House {
         };
         match action {
             Action::Open => self.open(),
+            Action::Tell(news, on) => {
+                self.bell.tell(news, on);
+                self.face.untold = Some(self.bell.off().clone());
+            }
             Action::CopyBaseUrl => self.copy(base_url.clone(), &base_url).await,
             Action::CopyEnvironment => {
                 self.copy(view::environment(&base_url), "the environment block").await;

@@ -13,6 +13,7 @@ mod headless;
 mod host;
 mod house;
 mod menu;
+mod notify;
 mod quit;
 mod signals;
 mod webkit;

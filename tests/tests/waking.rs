@@ -153,3 +153,145 @@ async fn orders_that_cannot_be_carried_out_say_why() {
         assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{path}: {body}");
     }
 }
+
+/// Another machine that is up, with a model of its own.
+async fn nas() -> SimNode {
+    SimNode::start(Profile::ollama("nas").model(SimModel::new("llama3.2:3b"))).await.unwrap()
+}
+
+/// A gateway that has seen the workstation and its model, in front of a nas; the workstation sleeps now.
+async fn house(card: &Card, port: u16, nas: &SimNode, rest: &str) -> Gateway {
+    let machine = machine(port).await;
+    let text = format!(
+        "{}[[node]]\nname = \"nas\"\nurl = \"{}\"\npresence = \"always-on\"\n{rest}",
+        config(port, card),
+        nas.url()
+    );
+    let gateway = Gateway::start(&text).await;
+    gateway.until_up(2).await;
+    machine.kill().await;
+    drop(machine);
+    gateway.until(asleep).await;
+    gateway
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_wakes_the_machine_and_polls_never_do() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let gateway = house(&card, port, &nas, "").await;
+    for _ in 0..5 {
+        for path in ["/v1/models", "/api/tags", "/api/ps", "/api/version"] {
+            let answer = gateway.http.get(format!("{}{path}", gateway.url)).send().await.unwrap();
+            let text = answer.text().await.unwrap();
+            if path == "/v1/models" || path == "/api/tags" {
+                assert!(
+                    text.contains("qwen3:8b"),
+                    "a sleeping machine's model stays listed in {path}: {text}"
+                );
+            }
+        }
+        gateway.http.head(&gateway.url).send().await.unwrap();
+    }
+    let task = serde_json::json!({ "model": "qwen3:8b", "messages": [{ "role": "user", "content": "### Task:\nGenerate a title" }] });
+    let unload = serde_json::json!({ "model": "qwen3:8b", "keep_alive": 0 });
+    let embed = serde_json::json!({ "model": "qwen3:8b", "input": "hi" });
+    for (path, body) in
+        [("/v1/chat/completions", &task), ("/api/generate", &unload), ("/v1/embeddings", &embed)]
+    {
+        let answer = gateway.post(path, body).send().await.unwrap();
+        assert_eq!(answer.status(), 503, "{path}");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("is asleep"), "{text}");
+    }
+    let background =
+        gateway.chat("qwen3:8b", false).header("x-lamplighter-class", "background").send().await.unwrap();
+    assert_eq!(background.status(), 503);
+    assert_eq!(card.more(), 0, "not one packet for all that");
+
+    let asked = gateway.chat("qwen3:8b", true).send();
+    let woken = async {
+        card.hears().await;
+        let waiting = gateway.until(|snapshot| !snapshot.requests.is_empty()).await;
+        let waking = waiting.nodes[0].sleep.waking.clone().expect("a wake under way");
+        assert_eq!((waking.waiters, waking.by_person), (1, false));
+        assert!(waking.asked_by.is_some_and(|by| by.contains("qwen3:8b")));
+        machine(port).await
+    };
+    let (answer, machine) = tokio::join!(asked, woken);
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["x-lamplighter-node"], "workstation");
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("[DONE]"), "{text}");
+    drop(machine);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policies_of_aliases() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let aliases = ["wait", "fallback", "ask", "never"].map(|policy| {
+        format!("[[alias]]\nname = \"by-{policy}\"\nmodels = [\"qwen3:8b\", \"llama3.2:3b\"]\nwake = \"{policy}\"\n")
+    });
+    let gateway = house(&card, port, &nas, &aliases.concat()).await;
+    let node_of =
+        |answer: &reqwest::Response| answer.headers()["x-lamplighter-node"].to_str().unwrap().to_owned();
+
+    let never = gateway.chat("by-never", false).send().await.unwrap();
+    assert_eq!((never.status().as_u16(), node_of(&never).as_str(), card.more()), (200, "nas", 0));
+
+    let fallback = gateway.chat("by-fallback", false).send().await.unwrap();
+    assert_eq!((fallback.status().as_u16(), node_of(&fallback).as_str()), (200, "nas"));
+    card.hears().await;
+    order(&gateway, reqwest::Method::DELETE, "nodes/workstation/wake").await;
+
+    // A person who ends a wake means it: for a minute no request begins another.
+    let refused = gateway.chat("qwen3:8b", false).send().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    let retry_s: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&retry_s));
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!(body["error"]["code"], "node_asleep", "{body}");
+    let wait = gateway.chat("by-wait", false).send().await.unwrap();
+    assert_eq!(node_of(&wait), "nas", "what may not be woken now is passed over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_ask_a_person_decides_and_without_one_it_is_fallback() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let alias = "[[alias]]\nname = \"coder\"\nmodels = [\"qwen3:8b\", \"llama3.2:3b\"]\nwake = \"ask\"\n";
+    let gateway = house(&card, port, &nas, alias).await;
+    // Somebody looks: an open stream of events.
+    let mut events = gateway.control("events").await;
+    events.chunk().await.unwrap();
+    let asked = gateway.chat("coder", false).send();
+    let decided = async {
+        let snapshot = gateway.until(|snapshot| !snapshot.prompts.is_empty()).await;
+        assert_eq!(
+            (snapshot.prompts[0].node.as_str(), snapshot.prompts[0].model.as_str()),
+            ("workstation", "coder")
+        );
+        let url = format!("{}/control/v1/prompts/workstation", gateway.url);
+        let elsewhere = serde_json::json!({ "choice": "elsewhere" });
+        let answer =
+            gateway.http.post(&url).bearer_auth(&gateway.token).json(&elsewhere).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+        let again =
+            gateway.http.post(&url).bearer_auth(&gateway.token).json(&elsewhere).send().await.unwrap();
+        assert_eq!(again.status(), 404, "it is answered");
+    };
+    let (answer, ()) = tokio::join!(asked, decided);
+    assert_eq!(answer.unwrap().headers()["x-lamplighter-node"], "nas");
+    assert_eq!(card.more(), 0);
+
+    let asked = gateway.chat("coder", true).send();
+    let decided = async {
+        gateway.until(|snapshot| !snapshot.prompts.is_empty()).await;
+        let url = format!("{}/control/v1/prompts/workstation", gateway.url);
+        let wake = serde_json::json!({ "choice": "wake" });
+        gateway.http.post(&url).bearer_auth(&gateway.token).json(&wake).send().await.unwrap();
+        card.hears().await;
+        machine(port).await
+    };
+    let (answer, _machine) = tokio::join!(asked, decided);
+    assert_eq!(answer.unwrap().headers()["x-lamplighter-node"], "workstation");
+}

@@ -141,6 +141,22 @@ pub enum Refusal {
         /// What it would be.
         what: String,
     },
+    /// The machine that has the model sleeps, and is not woken for this request.
+    NodeAsleep {
+        /// The model as asked for.
+        model: String,
+        /// The machine.
+        node: String,
+        /// Why, in words that follow its name.
+        why: String,
+        /// When another try makes sense, seconds; `None` when nothing will change by itself.
+        retry_s: Option<u32>,
+    },
+    /// Too many wait for machines to wake.
+    LobbyFull {
+        /// The machine that this one would have waited for.
+        node: String,
+    },
     /// The request has passed through too many Lamplighters.
     Loop,
     /// We are shutting down.
@@ -176,8 +192,9 @@ impl Refusal {
             | Self::PinFailed { .. }
             | Self::WaitedTooLong { .. }
             | Self::AllFailed { .. }
+            | Self::NodeAsleep { .. }
             | Self::ShuttingDown => 503,
-            Self::RoomFull { .. } => 429,
+            Self::RoomFull { .. } | Self::LobbyFull { .. } => 429,
             Self::NodeError { status, .. } => *status,
             Self::Loop => 508,
             Self::Internal { .. } => 500,
@@ -212,6 +229,8 @@ impl Refusal {
             Self::NodeError { .. } => "node_error",
             Self::OwnerNeeded { .. } => "owner_needed",
             Self::ManageNeeded { .. } => "manage_needed",
+            Self::NodeAsleep { .. } => "node_asleep",
+            Self::LobbyFull { .. } => "wake_room_full",
             Self::Loop => "loop",
             Self::ShuttingDown => "shutting_down",
             Self::Internal { .. } => "internal",
@@ -275,6 +294,8 @@ impl Refusal {
             Self::AllFailed { model, attempts, .. } => {
                 format!("No node could answer for '{model}': {}.", attempts.join("; "))
             }
+            Self::NodeAsleep { model, node, why, .. } => format!("'{model}' is on {node}, which {why}."),
+            Self::LobbyFull { node } => format!("Too many requests wait for {node} to wake already."),
             Self::Loop => "This request has come back to a Lamplighter it has passed: one of the nodes is a Lamplighter itself.".into(),
             Self::ShuttingDown => "Lamplighter is shutting down.".into(),
             Self::Internal { what } => format!("Lamplighter failed: {what}."),
@@ -301,6 +322,7 @@ impl Refusal {
             Self::ManageNeeded { .. } => {
                 "Set `manage = true` in [server] of the configuration file; it counts for programs on this machine.".into()
             }
+            Self::NodeAsleep { node, .. } => format!("`lamplighter wake {node}` wakes it by hand."),
             Self::NoNodes { .. } => "A node is three lines: [[node]], name, url.".into(),
             _ => return None,
         })
@@ -314,6 +336,8 @@ impl Refusal {
                 Some(u32::try_from(*left_s).unwrap_or(60).max(1))
             }
             Self::RoomFull { .. } => Some(5),
+            Self::LobbyFull { .. } => Some(30),
+            Self::NodeAsleep { retry_s, .. } => *retry_s,
             Self::WaitedTooLong { .. } | Self::ShuttingDown => Some(10),
             Self::ModelAway { soon: true, .. } | Self::PinFailed { soon: true, .. } => Some(10),
             Self::AllFailed { soon: true, .. } => Some(10),

@@ -217,7 +217,8 @@ impl<'a> Search<'a> {
         match self.judge(node, node.models.get(model_at), target) {
             Ok(listed) if node.sleeps() => {
                 let (model, policy) = (listed.name.as_str().into(), target.wake);
-                self.asleep.push(Asleep { node: node.id, at, model, target: target_at, policy });
+                let seat = self.seat(at, listed);
+                self.asleep.push(Asleep { node: node.id, at, model, seat, target: target_at, policy });
                 let (node, model, why) = (node.name().to_owned(), target.model.to_owned(), state_words(node));
                 self.passed_over.push(PassedOver { node, model, why });
                 None
@@ -233,6 +234,15 @@ impl<'a> Search<'a> {
 
     fn candidate(&self, at: usize, model_at: usize, listed: &Model, pinned: bool) -> Candidate {
         let node = &self.fleet.nodes[at];
+        let seat = self.seat(at, listed);
+        let standing = self.standing(at, listed, &seat, pinned);
+        let reason = rules::reason(&standing, None);
+        Candidate { node: node.id, at, model: listed.name.as_str().into(), model_at, seat, standing, reason }
+    }
+
+    /// The place that a request takes there.
+    fn seat(&self, at: usize, listed: &Model) -> Seat {
+        let node = &self.fleet.nodes[at];
         let lane = self.ask.operation.lane();
         let (key, limit): (&str, u32) = match lane {
             Lane::Generate => (model::key(&listed.name), node.slots()),
@@ -240,10 +250,7 @@ impl<'a> Search<'a> {
             Lane::Free => ("", u32::MAX),
         };
         let need = Need::of(node, listed).filter(|_| lane == Lane::Generate);
-        let seat = Seat { place: Place { node: node.id, lane, model: key.into() }, limit, need };
-        let standing = self.standing(at, listed, &seat, pinned);
-        let reason = rules::reason(&standing, None);
-        Candidate { node: node.id, at, model: listed.name.as_str().into(), model_at, seat, standing, reason }
+        Seat { place: Place { node: node.id, lane, model: key.into() }, limit, need }
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod waking;
 
-pub use waking::{Check, Sleep, WakeFailure, Waking};
+pub use waking::{Check, Prompt, Sleep, WakeFailure, Waking};
 
 use crate::{
     alias::Alias,
@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub totals: Totals,
     /// What a person should look at, worst first.
     pub problems: Vec<Problem>,
+    /// Machines that requests would like to have woken: a person is asked.
+    pub prompts: Vec<Prompt>,
     /// Engines on this computer that could become nodes, each with one click.
     #[serde(default)]
     pub offers: Vec<Offer>,
@@ -144,6 +146,8 @@ pub struct ListedModel {
 pub enum RequestStage {
     /// Waits for a place.
     Queued,
+    /// Waits for a machine to wake.
+    Waking,
     /// Sent; nothing has come back.
     Sent,
     /// The answer is coming.

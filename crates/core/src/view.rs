@@ -3,7 +3,9 @@
 //! The words and glyphs are the same everywhere, and they always go together: a glyph says by its shape what the word
 //! says, so that neither colour nor font size is needed to read them.
 
+mod bell;
 mod connect;
+mod news_menu;
 mod node_menu;
 mod routing_menu;
 #[cfg(test)]
@@ -14,6 +16,7 @@ mod tray;
 mod words;
 
 use crate::{mode::Mode, snapshot::Offer};
+pub use bell::{News, Notice, news};
 pub use connect::environment;
 pub use status::{StatusRow, status};
 pub use tray::tray;
@@ -106,6 +109,35 @@ pub enum Action {
         node: String,
         /// The model, as the node lists it; all when `None`.
         model: Option<String>,
+    },
+    /// Wakes a machine.
+    Wake {
+        /// The node.
+        node: String,
+    },
+    /// Ends a wake under way.
+    CancelWake {
+        /// The node.
+        node: String,
+    },
+    /// Answers whether a machine is woken for a request.
+    Answer {
+        /// The node.
+        node: String,
+        /// Wake it; else the request is answered elsewhere.
+        wake: bool,
+    },
+    /// Tells a sort of news by notifications, or not.
+    Tell(News, bool),
+    /// Puts a machine to sleep.
+    Sleep {
+        /// The node.
+        node: String,
+    },
+    /// Says that a machine is at home on the network we are on.
+    IsHome {
+        /// The node.
+        node: String,
     },
     /// Chooses a routing mode.
     Route(Mode),

@@ -46,3 +46,10 @@ pub fn random() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     (RandomState::new().hash_one(mono_ms()) >> 11) as f64 / (1u64 << 53) as f64
 }
+
+/// The minute of the day by this computer's own time zone, 0 to 1439.
+#[must_use]
+pub fn minute_of_day() -> u16 {
+    let now = jiff::Zoned::now();
+    u16::try_from(i32::from(now.hour()) * 60 + i32::from(now.minute())).unwrap_or_default()
+}

@@ -232,6 +232,7 @@ impl Control {
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep(RUNNING), if running => {}
             }
+            self.waker.audience(self.latest.receiver_count() > 0);
             if self.latest.receiver_count() > 0 {
                 self.latest.send_replace(Arc::new(self.look()));
                 tokio::select! {
@@ -263,6 +264,7 @@ impl Control {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         let receiver = self.latest.subscribe();
+        self.waker.audience(true);
         self.latest.send_replace(Arc::new(self.look()));
         receiver
     }
@@ -297,6 +299,7 @@ impl Control {
             requests: self.requests.list(),
             totals: self.requests.totals(),
             problems: self.problems(&house),
+            prompts: self.waker.prompts().shown(),
             offers: self.of_the_door(&house).filter_map(|said| said.offer).collect(),
         }
     }

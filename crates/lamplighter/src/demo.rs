@@ -1,9 +1,16 @@
 //! The demo fleet: three simulated machines on loopback, a little traffic, temporary data. Alone: real clients must never get
 //! simulated answers, so it has a port of its own and never reads the user's configuration.
 
-use crate::engines;
+mod sleeper;
+
+use crate::{
+    engines,
+    registry::{Memory, Remembered},
+};
+use lamplighter_core::{model::Model, node::Engine, operation::Dialects};
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use serde_json::json;
+use sleeper::Sleeper;
 use std::{io, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,7 +28,7 @@ const GB: u64 = 1 << 30;
 pub struct Demo {
     home: TempDir,
     nas: SimNode,
-    workstation: SimNode,
+    workstation: Sleeper,
     laptop: SimNode,
 }
 
@@ -33,10 +40,10 @@ impl Demo {
     pub async fn start() -> io::Result<Self> {
         let home = tempfile::Builder::new().prefix("lamplighter-demo-").tempdir()?;
         let nas = SimNode::start(nas()).await?;
-        let workstation = SimNode::start(workstation()).await?;
+        let workstation = Sleeper::new(workstation()).await?;
         let laptop = SimNode::start(laptop()).await?;
         let demo = Self { home, nas, workstation, laptop };
-        std::fs::write(demo.config_path(), demo.config())?;
+        std::fs::write(demo.config_path(), demo.config()?)?;
         Ok(demo)
     }
 
@@ -46,14 +53,44 @@ impl Demo {
         self.home.path().join("config.toml")
     }
 
+    /// What an earlier run would have seen of the machine that sleeps.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let profile = workstation();
+        let model = |model: &SimModel| Model {
+            name: model.name.clone(),
+            digest: Some(model.digest.clone()),
+            size_bytes: Some(model.size),
+            parameter_size: Some(model.parameter_size.clone()),
+            loaded: Some(false),
+            ..Model::default()
+        };
+        let seen = Remembered {
+            url: self.workstation.url(),
+            engine: Some(Engine::Ollama),
+            version: Some(profile.version.clone()),
+            dialects: Dialects {
+                openai: true,
+                responses: true,
+                anthropic: true,
+                count_tokens: false,
+                ollama: true,
+            },
+            models: profile.models.iter().map(model).collect(),
+            vram_bytes: None,
+        };
+        Memory::from([("workstation".to_owned(), seen)])
+    }
+
     /// The folder for what is kept, as long as the demo runs.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.home.path().join("state")
     }
 
-    fn config(&self) -> String {
-        format!(
+    fn config(&self) -> io::Result<String> {
+        let card = self.workstation.card()?;
+        Ok(format!(
             r#"# The demo fleet: three simulated machines. Nothing here is real, and it is gone when the demo ends.
 [server]
 listen = ["127.0.0.1:{PORT}", "[::1]:{PORT}"]
@@ -61,10 +98,15 @@ listen = ["127.0.0.1:{PORT}", "[::1]:{PORT}"]
 [[node]]
 name = "workstation"
 url = "{}"
-presence = "always-on"
+presence = "sleeps"
 gpu = "RTX 4090"
 vram = "24GB"
 priority = 10
+
+[node.wake]               # a real magic packet, to a card that listens on loopback
+mac = "{}"
+broadcast = ["{}"]
+timeout = "1m"
 
 [[node]]
 name = "nas"
@@ -77,17 +119,20 @@ url = "{}"
 presence = "comes-and-goes"
 
 [[alias]]
-name = "coder"
+name = "coder"            # the workstation when it is awake, else the NAS; it is woken for the next question
 models = ["qwen3-coder:30b", "llama3.2:3b"]
+wake = "fallback"
 
 [[alias]]
 name = "notes"            # the laptop when it is there, else the NAS
 models = ["gemma3-4b", "llama3.2:3b@nas"]
 "#,
             self.workstation.url(),
+            sleeper::MAC,
+            card,
             self.nas.url(),
             self.laptop.url()
-        )
+        ))
     }
 
     /// Lets the fleet live: the laptop comes and goes, and a few programs ask for things. Ends with `stop`.
@@ -97,8 +142,9 @@ models = ["gemma3-4b", "llama3.2:3b@nas"]
         tasks.spawn(async move {
             // The fixed machines and the folder live as long as the demo.
             stopped.cancelled().await;
-            drop((home, nas, workstation));
+            drop((home, nas));
         });
+        tasks.spawn(workstation.run(stop.clone()));
         tasks.spawn(come_and_go(laptop, stop.clone()));
         for program in PROGRAMS {
             tasks.spawn(program.run(base_url.to_owned(), stop.clone()));
@@ -174,7 +220,7 @@ const PROGRAMS: [Program; 3] = [
     Program {
         name: "Claude Code (demo)",
         path: "/v1/chat/completions",
-        model: "coder",
+        model: "llama3.2:3b",
         every: Duration::from_secs(7),
     },
     Program {

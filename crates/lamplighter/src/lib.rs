@@ -169,7 +169,8 @@ impl Lamplighter {
         let path_text = config_path.display().to_string();
         let kept_in = state.join(format!("house-{}.db", config::fingerprint(&config_path)));
         let keeping = Keeping::open(&kept_in).await;
-        let (memory, known) = keeping.memory().await;
+        let (mut memory, known) = keeping.memory().await;
+        memory.extend(demo.as_ref().map(Demo::memory).unwrap_or_default());
         notices.extend(keeping.said().map(|said| notice("history", Level::Notice, said)));
         let places = Arc::new(Places::default());
         tasks.spawn(places.clone().keep_time(stop.clone()));
@@ -218,6 +219,9 @@ impl Lamplighter {
         let waker = Waker::start(waker::Parts {
             registry: registry.clone(),
             courier,
+            rules: settings.wake_rules(),
+            prompts: Arc::default(),
+            places: places.clone(),
             store: keeping.store(),
             changed: changed.clone(),
             tasks: tasks.clone(),
@@ -235,7 +239,7 @@ impl Lamplighter {
             speeds: speeds.clone(),
             settings: settings.clone(),
             history,
-            waker,
+            waker: waker.clone(),
             notices,
             changed,
             stop: stop.clone(),
@@ -249,6 +253,7 @@ impl Lamplighter {
             steering,
             conversations,
             speeds,
+            waker,
             retries,
         });
         let router = server::router(House { proxy, control: control.clone() });

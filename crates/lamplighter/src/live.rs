@@ -195,7 +195,8 @@ impl Live {
             chosen.map_or((None, None), |(node, model)| (Some(node), Some(model.to_string())));
         let stage = match self.stage.load(Relaxed) {
             0 => RequestStage::Queued,
-            1 => RequestStage::Sent,
+            1 => RequestStage::Waking,
+            2 => RequestStage::Sent,
             _ => RequestStage::Streaming,
         };
         let some = |value: u64| (value > 0).then_some(value);
@@ -242,6 +243,14 @@ impl UnderWay {
     pub fn waits(&self, ahead: usize) {
         self.live.stage.store(RequestStage::Queued as u8, Relaxed);
         self.live.ahead.store(u32::try_from(ahead).unwrap_or(u32::MAX - 1), Relaxed);
+        self.requests.changed.notify_one();
+    }
+
+    /// It waits for that node to wake.
+    pub fn wakes(&self, node: &str) {
+        *self.live.chosen.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((node.to_owned(), self.live.model.as_str().into()));
+        self.live.stage.store(RequestStage::Waking as u8, Relaxed);
         self.requests.changed.notify_one();
     }
 

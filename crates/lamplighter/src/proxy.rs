@@ -3,6 +3,7 @@
 mod early;
 mod experience;
 mod failed;
+mod lamp;
 mod place;
 mod retries;
 mod send;
@@ -24,10 +25,10 @@ use crate::{
     registry::Registry,
     speeds::{Measured, Stopwatch},
     steering::Steering,
+    waker::Waker,
 };
 use bytes::Bytes;
 use early::Early;
-pub use retries::Retries;
 use http::{HeaderMap, Response};
 use lamplighter_core::{
     operation::{Dialect, Operation},
@@ -35,6 +36,7 @@ use lamplighter_core::{
     room::Client,
     route::Candidate,
 };
+pub use retries::Retries;
 use std::sync::Arc;
 use trip::Trip;
 
@@ -55,6 +57,8 @@ pub struct Call {
     pub query: Option<String>,
     /// The conversation that it belongs to, as far as its headers tell.
     pub session: Session,
+    /// Nobody waits for the answer, its client says.
+    pub is_background: bool,
     /// Headers that may go up to a node.
     pub headers: HeaderMap,
     /// The body.
@@ -76,6 +80,8 @@ pub struct Proxy {
     pub conversations: Arc<Conversations>,
     /// Knows how fast the nodes write.
     pub speeds: Arc<Measured>,
+    /// Wakes machines.
+    pub waker: Arc<Waker>,
     /// Bounds what is tried more than once.
     pub retries: Retries,
 }

@@ -8,7 +8,7 @@ use crate::{
     registry::{Registry, Watched},
     secrets,
 };
-use lamplighter_core::config::{Config, NodeConfig, ServerConfig, without_doubles};
+use lamplighter_core::config::{Config, NodeConfig, ServerConfig, WakeRules, without_doubles};
 use std::path::{Path, PathBuf};
 use tokio::sync::{Mutex, watch};
 
@@ -21,6 +21,8 @@ pub struct Settings {
     registry: Registry,
     /// What the file says of the door.
     server: watch::Sender<ServerConfig>,
+    /// What the file says of waking.
+    wake: watch::Sender<WakeRules>,
     /// One change at a time.
     now: Mutex<Now>,
 }
@@ -75,7 +77,15 @@ impl Settings {
     #[must_use]
     pub fn new(path: PathBuf, state: PathBuf, config: Config, registry: Registry) -> Self {
         let server = watch::Sender::new(config.server.clone());
-        Self { path, state, registry, server, now: Mutex::new(Now { config, seen: None, found: Vec::new() }) }
+        let wake = watch::Sender::new(config.wake.clone());
+        Self {
+            path,
+            state,
+            registry,
+            server,
+            wake,
+            now: Mutex::new(Now { config, seen: None, found: Vec::new() }),
+        }
     }
 
     /// The file's place.
@@ -88,6 +98,12 @@ impl Settings {
     #[must_use]
     pub fn server(&self) -> watch::Receiver<ServerConfig> {
         self.server.subscribe()
+    }
+
+    /// What the file says of waking, as it changes.
+    #[must_use]
+    pub fn wake_rules(&self) -> watch::Receiver<WakeRules> {
+        self.wake.subscribe()
     }
 
     /// Where keys in files are looked for.
@@ -261,6 +277,11 @@ impl Settings {
             is_new
         };
         self.server.send_if_modified(is_news);
+        self.wake.send_if_modified(|rules| {
+            let is_new = *rules != now.config.wake;
+            rules.clone_from(&now.config.wake);
+            is_new
+        });
         self.registry.reconfigure(watched, now.config.aliases.clone(), found_only).await;
     }
 }

@@ -5,25 +5,33 @@
 
 mod courier;
 pub mod learning;
+mod prompts;
 mod record;
 
 pub use courier::{Call, Courier, Known};
+pub use prompts::{Asking, Choice, Prompts};
 
 use crate::{
     clock,
+    places::Places,
     registry::{House, Registry},
     store::Store,
 };
 use lamplighter_core::{
-    config::WakeConfig,
+    config::{WakeConfig, WakeRules},
     fleet::{Node, NodeId},
     node::State,
-    wake::{Asked, Condition, Effect, Event, Failure, Lobby, Outcome, Progress, Sight, TooSoon, Wake, Who},
+    wake::{
+        Asked, Condition, Effect, Event, Failure, Outcome, Progress, Sight, TooSoon, Wake, WakePolicy, Who,
+    },
 };
 use record::Record;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{
@@ -42,6 +50,12 @@ pub struct Parts {
     pub registry: Registry,
     /// Sends the packets.
     pub courier: Arc<Courier>,
+    /// What the file says of waking.
+    pub rules: watch::Receiver<WakeRules>,
+    /// Questions to a person.
+    pub prompts: Arc<Prompts>,
+    /// The places on the nodes: shut while one sleeps.
+    pub places: Arc<Places>,
     /// Keeps past wakes.
     pub store: Option<Store>,
     /// Told when something has changed that eyes would see.
@@ -57,7 +71,7 @@ pub struct Parts {
 pub struct Waker {
     parts: Parts,
     sleepers: Mutex<HashMap<NodeId, Sleeper>>,
-    lobby: Mutex<Lobby>,
+    has_audience: AtomicBool,
 }
 
 /// One node that can be woken.
@@ -94,7 +108,7 @@ pub struct Seen {
 impl Waker {
     /// Nothing is waking. How long earlier wakes took comes from the store.
     pub async fn start(parts: Parts) -> Arc<Self> {
-        let waker = Self { parts, sleepers: Mutex::default(), lobby: Mutex::default() };
+        let waker = Self { parts, sleepers: Mutex::default(), has_audience: AtomicBool::new(false) };
         let house = waker.parts.registry.house();
         for node in &house.fleet.nodes {
             if let Some(config) = &node.config.wake {
@@ -138,6 +152,7 @@ impl Waker {
         };
         if asked == Asked::Begun || !effects.is_empty() {
             tracing::info!(node = node.name(), "waking");
+            self.parts.places.shut(node.id);
             self.parts.tasks.spawn(self.clone().keep_time(node.id));
         }
         self.carry_out(node.id, effects);
@@ -180,6 +195,41 @@ impl Waker {
         })
     }
 
+    /// The policy for requests that name no alias with one of its own.
+    #[must_use]
+    pub fn default_policy(&self) -> WakePolicy {
+        self.parts.rules.borrow().default
+    }
+
+    /// Are these quiet hours, by this computer's own clock?
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let quiet = self.parts.rules.borrow().quiet_hours;
+        quiet.is_some_and(|hours| hours.contains(clock::minute_of_day()))
+    }
+
+    /// Asks a person whether to wake that node. `None` when nobody looks who could answer.
+    #[must_use]
+    pub fn prompt(&self, node: &str, model: &str, client: &str, for_long: Duration) -> Option<Asking> {
+        if !self.has_audience.load(Relaxed) {
+            return None;
+        }
+        let asking = self.parts.prompts.ask(node, model, client, for_long);
+        self.parts.changed.notify_one();
+        Some(asking)
+    }
+
+    /// Questions to a person.
+    #[must_use]
+    pub fn prompts(&self) -> &Prompts {
+        &self.parts.prompts
+    }
+
+    /// Whether somebody looks at what this gateway tells.
+    pub fn audience(&self, is_there: bool) {
+        self.has_audience.store(is_there, Relaxed);
+    }
+
     /// Who sends the packets, and knows what is needed for that.
     #[must_use]
     pub fn courier(&self) -> &Arc<Courier> {
@@ -190,13 +240,6 @@ impl Waker {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.lock().values().any(|sleeper| sleeper.running.is_some())
-    }
-
-    /// A seat for a request with a body of `bytes` while it waits for a machine to wake; `None` when the room is full.
-    #[must_use]
-    pub fn lobby(self: &Arc<Self>, bytes: u64) -> Option<LobbySeat> {
-        let taken = self.lobby.lock().unwrap_or_else(PoisonError::into_inner).enter(bytes);
-        taken.then(|| LobbySeat { waker: self.clone(), bytes })
     }
 
     /// Keeps the time of one wake, and tells it what is seen of its node.
@@ -282,6 +325,8 @@ impl Waker {
             other => tracing::info!(node = running.record.node(), ?other, "not woken"),
         }
         running.ended.send_replace(Some(Arc::new(outcome)));
+        // Whoever still waits there has been told; whoever comes later finds an open door, also when the machine was woken by hand.
+        self.parts.places.open(node);
     }
 
     fn note(&self, node: NodeId, note: impl FnOnce(&mut Record)) {
@@ -341,19 +386,6 @@ impl Drop for Waiting {
         if self.counts && self.ended.borrow().is_none() {
             self.waker.on(self.node, Event::Left);
         }
-    }
-}
-
-/// A place in the room of those who wait for machines to wake. Given back on drop.
-#[derive(Debug)]
-pub struct LobbySeat {
-    waker: Arc<Waker>,
-    bytes: u64,
-}
-
-impl Drop for LobbySeat {
-    fn drop(&mut self) {
-        self.waker.lobby.lock().unwrap_or_else(PoisonError::into_inner).leave(self.bytes);
     }
 }
 

@@ -16,7 +16,7 @@ const KNOWN_TO: [(&str, &[&str]); 11] = [
     ("tower", &["server", "upstream"]),
     ("tower_http", &["server"]),
     // Listeners; and what the standard library's sockets cannot: netlink, packets by one interface.
-    ("socket2", &["neighbours", "packet", "server"]),
+    ("socket2", &["demo", "neighbours", "packet", "server"]),
     ("clap", &["cli", "main"]),
     ("toml", &["config"]),
     ("toml_edit", &["config"]),

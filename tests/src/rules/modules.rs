@@ -48,11 +48,11 @@ pub const MODULES: &[Row] = &[
     row("upstream", &["clock"]),
     // The one writer of node state asks the engines, and says where to begin slowly.
     row("registry", &["clock", "engines", "places", "upstream"]),
-    // From the configuration to what the registry watches, with keys looked up.
-    row("settings", &["config", "registry", "secrets"]),
     // Calls that the file's owner has written down.
     row("hooks", &["secrets"]),
-    row("waker", &["clock", "hooks", "neighbours", "packet", "registry", "store"]),
+    row("waker", &["clock", "hooks", "neighbours", "packet", "places", "registry", "store"]),
+    // From the configuration to what the registry watches, with keys looked up.
+    row("settings", &["config", "registry", "secrets"]),
     // What outlives the process: it follows the nodes and writes down.
     row("history", &["clock", "live", "registry", "store", "waker"]),
     row("discovery", &["engines", "settings"]),
@@ -79,6 +79,7 @@ pub const MODULES: &[Row] = &[
             "registry",
             "speeds",
             "steering",
+            "waker",
         ],
     ),
     // For eyes: it reads all state, and writes none. It hands orders to those who carry them out.
@@ -124,10 +125,11 @@ pub const MODULES: &[Row] = &[
             "secrets",
             "settings",
             "steering",
+            "waker",
         ],
     ),
     // Simulated machines, and a little traffic that comes in by the door as everybody's does.
-    row("demo", &["clock", "engines"]),
+    row("demo", &["clock", "engines", "registry"]),
     // A client of a gateway that runs, and the way to start one. It borrows the reader of events and the probes' client.
     row("cli", &["config", "control_file", "demo", "dialects", "engines", "lib"]),
 ];

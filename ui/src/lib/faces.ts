@@ -190,6 +190,8 @@ function requestText(request: Request, nodes: readonly Node[]): string {
       if (node?.state === 'waking') return words.now.waking(node.name);
       if (request.ahead === null) return words.now.queued;
       return request.ahead === 0 ? words.now.nextInLine : words.now.inLine(request.ahead + 1);
+    case 'waking':
+      return words.now.waking(request.node ?? request.model);
     case 'sent': {
       const model = node?.models.find((one) => one.name === (request.node_model ?? request.model));
       if (model?.loaded === false) return words.now.loading;

@@ -86,6 +86,7 @@ export function house(change: Partial<Snapshot> = {}): Snapshot {
     requests: [],
     totals: { requests: 0, answered: 0, failed: 0, cancelled: 0, tokens_in: 0, tokens_out: 0 },
     problems: [],
+    prompts: [],
     offers: [],
     ...change,
   };

@@ -2,6 +2,7 @@
 
 use crate::{
     fleet::NodeId,
+    room::Seat,
     wake::{Pass, Verdict, WakePolicy},
 };
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub struct Asleep {
     pub at: usize,
     /// The model's name as that node wrote it when it was last seen.
     pub model: Arc<str>,
+    /// The place it would take there.
+    pub seat: Seat,
     /// Which of the alias's models it is, from 0.
     pub target: usize,
     /// What the alias says about waking.
@@ -80,11 +83,14 @@ pub fn course(up: Option<usize>, asleep: &[Asleep], verdicts: &[Verdict]) -> Cou
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{operation::Lane, room::Place};
 
     fn asleep(targets: &[usize]) -> Vec<Asleep> {
         let one = |(i, &target)| {
             let node = NodeId(u32::try_from(i).unwrap());
-            Asleep { node, at: i, model: "m".into(), target, policy: None }
+            let place = Place { node, lane: Lane::Generate, model: "m".into() };
+            let seat = Seat { place, limit: 1, need: None };
+            Asleep { node, at: i, model: "m".into(), seat, target, policy: None }
         };
         targets.iter().enumerate().map(one).collect()
     }

@@ -67,3 +67,18 @@ pub struct Check {
     /// How, and what it should be.
     pub how: String,
 }
+
+/// A question to a person: shall this machine be woken for that request?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct Prompt {
+    /// The machine.
+    pub node: String,
+    /// The model that is asked for.
+    pub model: String,
+    /// The program that asks.
+    pub client: String,
+    /// Without an answer until then it is answered elsewhere, milliseconds since 1970.
+    #[cfg_attr(feature = "ts", ts(type = "number"))]
+    pub until_ms: u64,
+}

@@ -2,12 +2,20 @@
 
 use super::{
     Action, Kind, Row,
-    words::{Clock, Mark, activity, count, model_name, size, stage_words, state_word, word_and_why},
+    words::{Clock, Mark, activity, count, cut_end, model_name, size, stage_words, state_word, word_and_why},
 };
-use crate::{expiry::goes_at_ms, model::Model, node::State, snapshot::Node};
+use crate::{
+    expiry::goes_at_ms,
+    model::Model,
+    node::{Stage, State},
+    snapshot::Node,
+};
 
 /// Models named in a node's submenu before the rest is only counted.
 const MODELS_SHOWN: usize = 6;
+
+/// Letters of the reason why it did not wake.
+const LONGEST_FAILURE: usize = 80;
 
 /// The row of a node: `● nas — 14 models, llama3.2:3b loaded`.
 pub(super) fn row(node: &Node, clock: Clock) -> Row {
@@ -21,6 +29,27 @@ pub(super) fn free_gpu(node: &Node) -> Option<Row> {
         node.can_load && node.state.takes_requests() && has_gpu(node) && loaded(node).next().is_some();
     let action = Action::Unload { node: node.name.clone(), model: None };
     holds.then(|| Row::item(format!("free/{}", node.name), format!("Free {}'s GPU", node.name), action))
+}
+
+/// `Wake workstation`, or `Cancel waking workstation` in its place.
+pub(super) fn wake(node: &Node) -> Option<Row> {
+    let (text, action) = wake_now(node)?;
+    let text = match action {
+        Action::CancelWake { .. } => format!("Cancel waking {}", node.name),
+        _ => format!("{text} {}", node.name),
+    };
+    // One row, whatever it says: it changes in place.
+    Some(Row::item(format!("wake/{}", node.name), text, action))
+}
+
+/// What can be done about its sleep now.
+fn wake_now(node: &Node) -> Option<(&'static str, Action)> {
+    let name = || node.name.clone();
+    if node.sleep.waking.is_some() {
+        return Some(("Cancel waking", Action::CancelWake { node: name() }));
+    }
+    let sleeps = matches!(node.state, State::Asleep | State::Down | State::Away) && !node.sleep.elsewhere;
+    (node.sleep.can_wake && sleeps).then(|| ("Wake", Action::Wake { node: name() }))
 }
 
 /// A GPU was written down or has been seen at work.
@@ -40,15 +69,29 @@ fn glyph(node: &Node) -> &'static str {
 fn says(node: &Node, clock: Clock) -> String {
     match node.state {
         State::Up => up(node),
+        State::Asleep if node.sleep.failure.is_some() => "did not wake (click for why)".to_owned(),
+        State::Away if node.sleep.elsewhere => "on another network".to_owned(),
         State::Asleep if node.models.is_empty() => "asleep".to_owned(),
         State::Asleep => format!("asleep, {}", count(node.models.len(), "model")),
         State::Away => format!("away {}", clock.since(node.since_ms)),
         State::Unknown => "looking…".to_owned(),
+        State::Waking(Stage::Packet) if node.sleep.waking.is_some() => waking(node, clock),
         State::Waking(stage) => match stage_words(stage) {
             Some(words) => format!("{}, {words}", state_word(node.state)),
             None => state_word(node.state).to_owned(),
         },
         State::Degraded | State::Refusing | State::Down => word_and_why(node),
+    }
+}
+
+/// `waking 0:23 of ~0:41`
+fn waking(node: &Node, clock: Clock) -> String {
+    let Some(waking) = &node.sleep.waking else { return state_word(node.state).to_owned() };
+    let minutes = |ms: u64| format!("{}:{:02}", ms / 60_000, ms / 1_000 % 60);
+    let waited = minutes(clock.now_ms.saturating_sub(waking.started_ms));
+    match node.sleep.usual_ms {
+        Some(usual_ms) => format!("waking {waited} of ~{}", minutes(usual_ms.max(1_000))),
+        None => format!("waking {waited}"),
     }
 }
 
@@ -81,6 +124,17 @@ fn loaded(node: &Node) -> impl Iterator<Item = &Model> {
 fn submenu(node: &Node, clock: Clock) -> Vec<Row> {
     let id = |part: &str| format!("node/{}/{part}", node.name);
     let mut rows = vec![Row::note(id("address"), address(node)), Row::note(id("state"), state(node, clock))];
+    if let Some(failure) = &node.sleep.failure {
+        rows.push(Row::note(id("failure"), cut_end(&failure.words, LONGEST_FAILURE)));
+    }
+    if let Some((text, action)) = wake_now(node) {
+        let text = if text == "Wake" { "Wake now" } else { text };
+        rows.push(Row::item(id("wake"), text, action));
+    } else if node.sleep.elsewhere {
+        rows.push(Row::item(id("home"), "This is home too", Action::IsHome { node: node.name.clone() }));
+    } else if node.sleep.can_sleep && node.state.takes_requests() {
+        rows.push(Row::item(id("sleep"), "Put to sleep", Action::Sleep { node: node.name.clone() }));
+    }
     if node.models.is_empty() {
         return rows;
     }
@@ -142,7 +196,48 @@ fn state(node: &Node, clock: Clock) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::sample, *};
-    use crate::node::Stage;
+    use crate::snapshot::{Sleep, WakeFailure, Waking};
+
+    #[test]
+    fn a_sleeping_machine_is_woken_from_its_row_and_its_waking_can_be_ended() {
+        let mut node = Node { state: State::Asleep, ..nas() };
+        assert_eq!(wake(&node), None, "nobody has written how");
+        node.sleep.can_wake = true;
+        let row = wake(&node).unwrap();
+        assert_eq!(
+            (row.text.as_str(), row.action.clone()),
+            ("Wake nas", Some(Action::Wake { node: "nas".into() }))
+        );
+        assert!(rows(&node).iter().any(|row| row.text == "Wake now"));
+        let waking = Waking {
+            stage: Stage::Packet,
+            started_ms: CLOCK.now_ms - 23_400,
+            timeout_ms: 120_000,
+            rounds: 3,
+            waiters: 1,
+            by_person: false,
+            asked_by: None,
+        };
+        (node.state, node.sleep.waking, node.sleep.usual_ms) =
+            (State::Waking(Stage::Packet), Some(waking), Some(41_000));
+        assert_eq!(line(&node), "◐ nas — waking 0:23 of ~0:41");
+        let cancel = wake(&node).unwrap();
+        assert_eq!((cancel.text.as_str(), cancel.id == row.id), ("Cancel waking nas", true));
+        node.sleep.usual_ms = None;
+        assert_eq!(line(&node), "◐ nas — waking 0:23");
+        (node.state, node.sleep.waking) = (State::Asleep, None);
+        node.sleep.failure = Some(WakeFailure {
+            code: "x".into(),
+            words: "did not wake: called 5 times".into(),
+            checklist: vec![],
+        });
+        assert_eq!(line(&node), "☾ nas — did not wake (click for why)");
+        assert!(rows(&node).iter().any(|row| row.text.contains("called 5 times")));
+        (node.state, node.sleep.elsewhere) = (State::Away, true);
+        assert_eq!((line(&node).as_str(), wake(&node)), ("○ nas — on another network", None));
+        (node.state, node.sleep) = (State::Up, Sleep { can_sleep: true, ..Sleep::default() });
+        assert!(rows(&node).iter().any(|row| row.text == "Put to sleep"));
+    }
 
     const CLOCK: Clock = Clock { now_ms: 20_000 * 86_400_000 + 15 * 3_600_000, utc_offset_min: 60 };
 

@@ -13,6 +13,8 @@ const QUIT: &str = "quit";
 const SUMMARY: &str = "summary";
 /// Nodes with a row of their own; the rest is counted.
 const NODES_SHOWN: usize = 6;
+/// Rows that wake a machine.
+const WOKEN: usize = 2;
 /// Rows that free a GPU.
 const FREED: usize = 2;
 /// Letters in a row of the summary.
@@ -37,6 +39,11 @@ pub fn tray(snapshot: &Snapshot, clock: Clock) -> Tray {
     rows.extend(snapshot.offers.iter().map(|offer| {
         Row::item(format!("offer/{}", offer.url), use_it(&offer.url), Action::Use(offer.clone()))
     }));
+    let woken: Vec<Row> = snapshot.nodes.iter().filter_map(node_menu::wake).take(WOKEN).collect();
+    if !woken.is_empty() {
+        rows.push(Row::separator("separator/wake"));
+        rows.extend(woken);
+    }
     let freed: Vec<Row> = snapshot.nodes.iter().filter_map(node_menu::free_gpu).take(FREED).collect();
     if !freed.is_empty() {
         rows.push(Row::separator("separator/free"));

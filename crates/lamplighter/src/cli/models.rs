@@ -26,7 +26,8 @@ pub fn run(whose: &Whose, json: bool) -> Result<ExitCode, String> {
         let place = |node: &String| {
             if model.loaded_on.contains(node) { format!("{node} (loaded)") } else { node.clone() }
         };
-        let places: Vec<String> = model.nodes.iter().map(place).collect();
+        let asleep = model.asleep_on.iter().map(|node| format!("{node} (asleep)"));
+        let places: Vec<String> = model.nodes.iter().map(place).chain(asleep).collect();
         let drift = if model.drift { "different contents under this name" } else { "" };
         vec![printable(&model.name), places.join(", "), drift.into()]
     });

@@ -1,7 +1,10 @@
 //! What people see of a node's sleep, and what they can do about it.
 
 use super::Control;
-use crate::{hooks, waker::Waker};
+use crate::{
+    hooks,
+    waker::{Choice, Waker},
+};
 use lamplighter_core::{
     config::SleepConfig,
     fleet::Node,
@@ -77,6 +80,13 @@ impl Control {
         };
         self.registry.look_at(id);
         done.map_err(NotWoken::Failed)
+    }
+
+    /// A person answers whether a machine is woken for a request. False when nobody asks any more.
+    pub fn answer_prompt(&self, node: &str, choice: Choice) -> bool {
+        let asked = self.waker.prompts().answer(node, choice);
+        self.changed.notify_one();
+        asked
     }
 
     /// A person says that the network we are on is a home of this node too.

@@ -4,14 +4,16 @@ use super::{
     Arrived, Call, Done, Ended, Proxy,
     tries::{Again, Tries},
 };
-use crate::{clock, dialects::envelope::Envelope, live::UnderWay, registry::House};
+use crate::{clock, dialects::envelope::Envelope, live::UnderWay, places::Held, registry::House};
 use bytes::Bytes;
 use http::Response;
 use lamplighter_core::{
+    affinity::Home,
+    fleet::NodeId,
     last_hope,
     mode::Mode,
     refusal::Refusal,
-    route::{self, Ask, Candidate, RoutePlan},
+    route::{self, Ask, Asleep, Candidate, NoRoute, RoutePlan},
 };
 use std::{
     sync::{
@@ -38,6 +40,10 @@ pub(super) struct Trip {
     pub(super) is_hope: AtomicBool,
     /// The last error that a node itself gave.
     pub(super) last_error: Option<(Box<Response<Bytes>>, String, Arc<str>)>,
+    /// What there is to do about machines that sleep has been done.
+    pub(super) is_lit: bool,
+    /// The place that it has waited for while the machine woke.
+    pub(super) kept: Option<(NodeId, Held)>,
 }
 
 impl Trip {
@@ -50,6 +56,8 @@ impl Trip {
             tries: Tries::default(),
             is_hope: AtomicBool::new(false),
             last_error: None,
+            is_lit: false,
+            kept: None,
         }
     }
 
@@ -63,6 +71,16 @@ impl Trip {
     async fn run(&mut self, under_way: &UnderWay) -> Result<Arrived, Ended> {
         loop {
             let (house, plan) = self.plan(under_way).await?;
+            if !self.light(under_way, &house, &plan).await? {
+                continue;
+            }
+            let kept = self.kept.take().and_then(|(node, held)| {
+                let mut candidates = plan.tiers.iter().flat_map(|tier| &tier.candidates);
+                candidates
+                    .find(|candidate| candidate.node == node)
+                    .cloned()
+                    .map(|candidate| (candidate, held))
+            });
             let Some(candidates) = self.untried(&plan) else {
                 let Some(at) = self.tries.later(&plan) else { return Err(self.give_up()) };
                 self.wait_until(at, under_way).await?;
@@ -72,7 +90,10 @@ impl Trip {
             let Some(permit) = self.proxy.retries.permit(self.tries.sent(), active) else {
                 return Err(self.give_up());
             };
-            let (house, candidate, held) = self.place(under_way, house, candidates).await?;
+            let (house, candidate, held) = match kept {
+                Some((candidate, held)) => (house, candidate, Some(held)),
+                None => self.place(under_way, house, candidates).await?,
+            };
             let node = &house.fleet.nodes[candidate.at];
             let Some(Some(upstream)) = house.upstreams.get(candidate.at) else {
                 let words = format!("{}: there is no way to it", node.name());
@@ -121,20 +142,22 @@ impl Trip {
         loop {
             let house = changes.borrow_and_update().clone();
             let home = self.home(&house);
-            let ask = Ask {
-                pin: self.call.pin.as_deref(),
-                local_only: self.proxy.steering.mode() == Mode::Local,
-                home: home.as_ref(),
-                wall_ms: clock::wall_ms(),
-                ..Ask::new(&self.envelope.model, self.call.operation)
-            };
-            let planned = self.proxy.speeds.with(|speeds, now_ms| {
-                let ask = Ask { speeds: Some(speeds), now_ms, ..ask };
-                self.proxy.places.with_room(|room| route::plan_among_holders(&house.fleet, room, ask))
-            });
-            match planned {
+            let ask = self.question(home.as_ref());
+            match self.route(&house, ask) {
                 Ok(plan) => {
                     self.is_hope.store(false, Relaxed);
+                    return Ok((house, plan));
+                }
+                // Somebody who has it sleeps: what is done about that is the request's own affair.
+                Err(no_route)
+                    if !no_route.asleep.is_empty() && (!no_route.looking || Instant::now() >= deadline) =>
+                {
+                    let plan = RoutePlan {
+                        alias: None,
+                        tiers: vec![],
+                        asleep: no_route.asleep,
+                        passed_over: no_route.passed_over,
+                    };
                     return Ok((house, plan));
                 }
                 // Somebody was tried and is gone since: what it met is the better answer.
@@ -150,12 +173,39 @@ impl Trip {
                     changed = timeout_at(deadline, changes.changed()) => match changed {
                         Ok(Ok(())) => {}
                         Ok(Err(_)) => return Err(Refusal::ShuttingDown),
+                        Err(_) if !no_route.asleep.is_empty() => {}
                         Err(_) => return Err(no_route.refusal),
                     },
                     () = under_way.cancel_token().cancelled() => return Err(self.proxy.requests.why_cancelled()),
                 },
             }
         }
+    }
+
+    fn question<'a>(&'a self, home: Option<&'a Home>) -> Ask<'a> {
+        Ask {
+            pin: self.call.pin.as_deref(),
+            local_only: self.proxy.steering.mode() == Mode::Local,
+            home,
+            wall_ms: clock::wall_ms(),
+            ..Ask::new(&self.envelope.model, self.call.operation)
+        }
+    }
+
+    fn route(&self, house: &House, ask: Ask<'_>) -> Result<RoutePlan, Box<NoRoute>> {
+        self.proxy.speeds.with(|speeds, now_ms| {
+            let ask = Ask { speeds: Some(speeds), now_ms, ..ask };
+            self.proxy.places.with_room(|room| route::plan_among_holders(&house.fleet, room, ask))
+        })
+    }
+
+    /// Is anybody else up who has one of the alias's models up to that one, and has not been tried?
+    pub(super) fn somebody_else_is_up(&self, house: &House, asleep: &Asleep) -> bool {
+        let Ok(mut plan) = self.route(house, self.question(None)) else { return false };
+        plan.tiers.retain(|tier| tier.target <= asleep.target);
+        plan.tiers.iter_mut().for_each(|tier| tier.candidates.retain(|it| it.node != asleep.node));
+        plan.tiers.retain(|tier| !tier.candidates.is_empty());
+        self.untried(&plan).is_some()
     }
 
     /// While nobody is up, one request now and then tries the likeliest node: what we believe may be wrong.

@@ -7,7 +7,12 @@ use super::{
 use crate::{conversations::Session, proxy::Call};
 use axum::extract::Request;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use lamplighter_core::{operation::Operation, refusal::Refusal, room::Client};
+use lamplighter_core::{
+    operation::Operation,
+    refusal::Refusal,
+    room::Client,
+    wake::{CLASS_HEADER, is_auxiliary_class},
+};
 use std::{
     hash::{BuildHasher, Hash, Hasher, RandomState},
     net::{IpAddr, Ipv4Addr},
@@ -76,6 +81,11 @@ pub async fn read(operation: Operation, request: Request) -> Result<Call, (Refus
                 .filter(|query| !query.to_ascii_lowercase().contains("key="))
                 .map(str::to_owned),
             session: Session::of(&head.headers),
+            is_background: head
+                .headers
+                .get(CLASS_HEADER)
+                .and_then(|class| class.to_str().ok())
+                .is_some_and(is_auxiliary_class),
             headers: goes_up(&head.headers, &id),
             body,
         })

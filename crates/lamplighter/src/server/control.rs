@@ -45,6 +45,7 @@ pub fn routes(control: Arc<Control>) -> Router<House> {
         .route("/nodes/{name}/sleep", post(wake::sleep))
         .route("/nodes/{name}/home", post(wake::home))
         .route("/nodes/{name}/wakes", get(wake::wakes))
+        .route("/prompts/{node}", post(wake::answer))
         .route("/availability", get(wake::availability))
         .route("/config", get(act::config).put(act::put_config))
         .route("/once", post(act::once))

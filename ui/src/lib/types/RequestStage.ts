@@ -3,4 +3,4 @@
 /**
  * Where a request has got to.
  */
-export type RequestStage = "queued" | "sent" | "streaming";
+export type RequestStage = "queued" | "waking" | "sent" | "streaming";

@@ -5,6 +5,7 @@ import type { ListedModel } from "./ListedModel";
 import type { Node } from "./Node";
 import type { Offer } from "./Offer";
 import type { Problem } from "./Problem";
+import type { Prompt } from "./Prompt";
 import type { Request } from "./Request";
 import type { Totals } from "./Totals";
 
@@ -48,6 +49,10 @@ totals: Totals,
  * What a person should look at, worst first.
  */
 problems: Array<Problem>, 
+/**
+ * Machines that requests would like to have woken: a person is asked.
+ */
+prompts: Array<Prompt>, 
 /**
  * Engines on this computer that could become nodes, each with one click.
  */

@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 type Done = Result<Response, No>;
 
 /// Reads a JSON body, whatever its content type; the error names what is wrong.
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, No> {
+pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, No> {
     let body = if body.is_empty() { b"{}" } else { &body[..] };
     serde_json::from_slice(body).map_err(|error| No::bad(format!("The body cannot be used: {error}.")))
 }

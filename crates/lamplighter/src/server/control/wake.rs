@@ -1,9 +1,10 @@
 //! The control API's routes about sleep: wake a node, put one to sleep, and what is known of the past.
 
-use super::{House, say::No};
-use crate::{clock, history::History};
+use super::{House, act::read, say::No};
+use crate::{clock, history::History, waker::Choice};
 use axum::{
     Json,
+    body::Bytes,
     extract::{Path, Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
@@ -43,6 +44,26 @@ pub async fn sleep(State(house): State<House>, Path(name): Path<String>) -> Done
 pub async fn home(State(house): State<House>, Path(name): Path<String>) -> Done {
     house.control.is_home(&name)?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    choice: String,
+}
+
+/// `POST prompts/{node}` with `{"choice": "wake" | "elsewhere"}`: a person's answer for a request under the policy `ask`.
+pub async fn answer(State(house): State<House>, Path(name): Path<String>, body: Bytes) -> Done {
+    let Answer { choice } = read(&body)?;
+    let choice = match choice.as_str() {
+        "wake" => Choice::Wake,
+        "elsewhere" => Choice::Elsewhere,
+        other => return Err(No::bad(format!("{other:?} is no choice: there are wake and elsewhere."))),
+    };
+    if house.control.answer_prompt(&name, choice) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Err(No::missing("not_asked", format!("Nobody asks about {name} any more.")))
 }
 
 #[derive(Deserialize)]

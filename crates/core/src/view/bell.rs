@@ -1,0 +1,323 @@
+//! What is worth a notification: what has changed from one snapshot to the next, in words and buttons.
+//!
+//! A machine that goes to sleep as planned is no news. When everything vanishes at once it is this computer's network, and one
+//! quiet line says so (Uptime Kuma learned both from its users: louislam/uptime-kuma #5112, #2400).
+
+use super::{
+    Action,
+    words::{count, cut_end},
+};
+use crate::{
+    node::{Presence, State},
+    snapshot::{Node, Prompt, Snapshot},
+};
+
+/// A wake that usually takes no longer is not announced: the answer comes before the words are read.
+const WORTH_ANNOUNCING_MS: u64 = 10_000;
+/// Letters in a notification's text.
+const LONGEST: usize = 160;
+
+/// The sorts of notifications; each can be switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum News {
+    /// A request would like a machine woken.
+    Asked,
+    /// A request wakes a machine.
+    Waking,
+    /// A machine is awake.
+    Awake,
+    /// A machine did not wake.
+    NotAwake,
+    /// A machine woke without its GPU.
+    GpuLost,
+    /// A machine that should always be there is not.
+    Down,
+}
+
+impl News {
+    /// Every sort, as people see them in a menu.
+    pub const ALL: [Self; 6] =
+        [Self::Asked, Self::Waking, Self::Awake, Self::NotAwake, Self::GpuLost, Self::Down];
+
+    /// One word, for where it is kept.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Waking => "waking",
+            Self::Awake => "awake",
+            Self::NotAwake => "not-awake",
+            Self::GpuLost => "gpu-lost",
+            Self::Down => "down",
+        }
+    }
+
+    /// What it is about, for a menu.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Asked => "A request asks to wake a machine",
+            Self::Waking => "A request wakes a machine",
+            Self::Awake => "A machine is awake",
+            Self::NotAwake => "A machine did not wake",
+            Self::GpuLost => "A machine woke without its GPU",
+            Self::Down => "An always-on machine is down",
+        }
+    }
+}
+
+/// One notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What sort it is.
+    pub news: News,
+    /// A later one with the same key takes its place.
+    pub key: String,
+    /// In a few words.
+    pub title: String,
+    /// A sentence more; may be empty.
+    pub body: String,
+    /// Buttons, at most two. Each can also be done in tray, window and command line.
+    pub buttons: Vec<(&'static str, Action)>,
+    /// Only when no window of ours is in front: there it is seen anyway.
+    pub unless_seen: bool,
+}
+
+/// What is worth a notification.
+#[must_use]
+pub fn news(before: &Snapshot, now: &Snapshot) -> Vec<Notice> {
+    if let Some(notice) = all_gone(before, now) {
+        return vec![notice];
+    }
+    let asked = now.prompts.iter().filter(|prompt| !before.prompts.iter().any(|old| old.node == prompt.node));
+    let mut notices: Vec<Notice> = asked.map(asks).collect();
+    for node in &now.nodes {
+        // A node that has just been configured has no past to compare with.
+        let Some(old) = before.nodes.iter().find(|old| old.name == node.name) else { continue };
+        notices.extend(waking(old, node));
+        notices.extend(of_the_end(old, node, now.at_ms));
+        notices.extend(gpu_lost(old, node));
+        notices.extend(down(old, node));
+    }
+    notices
+}
+
+fn key(node: &Node) -> String {
+    format!("node/{}", node.name)
+}
+
+fn asks(prompt: &Prompt) -> Notice {
+    let node = || prompt.node.clone();
+    Notice {
+        news: News::Asked,
+        key: format!("ask/{}", prompt.node),
+        title: format!("Wake {}?", prompt.node),
+        body: cut_end(&format!("{} asks for {}.", who(&prompt.client), prompt.model), LONGEST),
+        buttons: vec![
+            ("Wake", Action::Answer { node: node(), wake: true }),
+            ("Answer elsewhere", Action::Answer { node: node(), wake: false }),
+        ],
+        unless_seen: false,
+    }
+}
+
+fn waking(old: &Node, node: &Node) -> Option<Notice> {
+    let waking =
+        node.sleep.waking.as_ref().filter(|waking| old.sleep.waking.is_none() && !waking.by_person)?;
+    let usual_ms = node.sleep.usual_ms;
+    if usual_ms.is_some_and(|ms| ms <= WORTH_ANNOUNCING_MS) {
+        return None;
+    }
+    let asked = waking.asked_by.as_deref().map(|by| format!("{} asked. ", who(by))).unwrap_or_default();
+    let usual = usual_ms.map(|ms| format!("It usually takes {} s.", ms.div_ceil(1_000))).unwrap_or_default();
+    Some(Notice {
+        news: News::Waking,
+        key: key(node),
+        title: format!("Waking {}", node.name),
+        body: cut_end(format!("{asked}{usual}").trim(), LONGEST),
+        buttons: vec![("Cancel", Action::CancelWake { node: node.name.clone() })],
+        unless_seen: true,
+    })
+}
+
+/// A wake has ended, well or not.
+fn of_the_end(old: &Node, node: &Node, now_ms: u64) -> Option<Notice> {
+    let was = old.sleep.waking.as_ref()?;
+    let (name, key) = (|| node.name.clone(), key(node));
+    if node.state.takes_requests() && !old.state.takes_requests() {
+        let took_s = now_ms.saturating_sub(was.started_ms) / 1_000;
+        let gpu = node.gpu.as_ref().map(|gpu| format!(", {gpu} ready")).unwrap_or_default();
+        let mut buttons = vec![("Open", Action::Open)];
+        buttons.extend(node.sleep.can_sleep.then(|| ("Put to sleep", Action::Sleep { node: name() })));
+        return Some(Notice {
+            news: News::Awake,
+            key,
+            title: format!("{} is awake", node.name),
+            body: cut_end(&format!("after {took_s} s, {}{gpu}", count(node.models.len(), "model")), LONGEST),
+            buttons,
+            unless_seen: false,
+        });
+    }
+    let failure = node.sleep.failure.as_ref().filter(|_| node.sleep.waking.is_none())?;
+    Some(Notice {
+        news: News::NotAwake,
+        key,
+        title: format!("{} did not wake", node.name),
+        body: cut_end(&format!("It {}.", failure.words), LONGEST),
+        buttons: vec![("Try again", Action::Wake { node: name() }), ("Why?", Action::Open)],
+        unless_seen: false,
+    })
+}
+
+fn gpu_lost(old: &Node, node: &Node) -> Option<Notice> {
+    (node.sleep.gpu_lost && !old.sleep.gpu_lost).then(|| Notice {
+        news: News::GpuLost,
+        key: format!("gpu/{}", node.name),
+        title: format!("{} woke without its GPU", node.name),
+        body: "Its models would run on the CPU; others are asked first.".into(),
+        buttons: vec![("How to fix", Action::Open)],
+        unless_seen: false,
+    })
+}
+
+fn down(old: &Node, node: &Node) -> Option<Notice> {
+    let fell = node.presence == Presence::AlwaysOn && node.state == State::Down && old.state.takes_requests();
+    fell.then(|| Notice {
+        news: News::Down,
+        key: key(node),
+        title: format!("{} is down", node.name),
+        body: cut_end(node.why.as_deref().and_then(|why| why.lines().next()).unwrap_or(""), LONGEST),
+        buttons: vec![("Open", Action::Open)],
+        unless_seen: false,
+    })
+}
+
+/// Two or more answered, and none does: it is this computer's network.
+fn all_gone(before: &Snapshot, now: &Snapshot) -> Option<Notice> {
+    let up = |snapshot: &Snapshot| snapshot.nodes.iter().filter(|node| node.state.takes_requests()).count();
+    (up(before) >= 2 && up(now) == 0).then(|| Notice {
+        news: News::Down,
+        key: "network".into(),
+        title: "No machine answers".into(),
+        body: "All of them at once: this computer's network has probably changed.".into(),
+        buttons: vec![],
+        unless_seen: true,
+    })
+}
+
+/// The program, without what only programs read: `open-webui/0.6 for coder` → `open-webui for coder`.
+fn who(client: &str) -> String {
+    let mut words = client.splitn(2, ' ');
+    let program = words.next().unwrap_or_default();
+    let program = program.split_once('/').map_or(program, |(name, _)| name);
+    let program = if program.is_empty() { "A program" } else { program };
+    match words.next() {
+        Some(rest) => format!("{program} {rest}"),
+        None => program.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+    use crate::{
+        node::Stage,
+        snapshot::{Sleep, WakeFailure, Waking},
+    };
+
+    fn house(nodes: Vec<Node>) -> Snapshot {
+        Snapshot { nodes, at_ms: 50_000, ..Snapshot::default() }
+    }
+
+    fn asleep() -> Node {
+        let node = sample::models(sample::node("workstation", State::Asleep), &["a", "b"], 0);
+        Node { gpu: Some("RTX 4090".into()), sleep: Sleep { can_wake: true, ..Sleep::default() }, ..node }
+    }
+
+    fn waking_node(by_person: bool) -> Node {
+        let waking = Waking {
+            stage: Stage::Packet,
+            started_ms: 9_000,
+            timeout_ms: 120_000,
+            rounds: 1,
+            waiters: 1,
+            by_person,
+            asked_by: (!by_person).then(|| "open-webui/0.6 for coder".into()),
+        };
+        let sleep =
+            Sleep { can_wake: true, waking: Some(waking), usual_ms: Some(41_000), ..Sleep::default() };
+        Node { state: State::Waking(Stage::Packet), sleep, ..asleep() }
+    }
+
+    fn titles(before: Node, now: Node) -> Vec<String> {
+        news(&house(vec![before]), &house(vec![now])).into_iter().map(|notice| notice.title).collect()
+    }
+
+    #[test]
+    fn a_wake_is_told_when_a_request_began_it_and_when_it_ends() {
+        let notices = news(&house(vec![asleep()]), &house(vec![waking_node(false)]));
+        assert_eq!(notices.len(), 1);
+        assert_eq!(notices[0].body, "open-webui for coder asked. It usually takes 41 s.");
+        assert!(notices[0].unless_seen);
+        assert!(titles(asleep(), waking_node(true)).is_empty(), "who clicked knows");
+        assert!(titles(waking_node(false), waking_node(false)).is_empty());
+        let mut quick = waking_node(false);
+        quick.sleep.usual_ms = Some(6_000);
+        assert!(titles(asleep(), quick).is_empty(), "over before it is read");
+
+        let up = Node { state: State::Up, ..asleep() };
+        let notices = news(&house(vec![waking_node(true)]), &house(vec![up.clone()]));
+        assert_eq!(
+            (notices[0].title.as_str(), notices[0].body.as_str()),
+            ("workstation is awake", "after 41 s, 2 models, RTX 4090 ready")
+        );
+        let mut failed = asleep();
+        failed.sleep.failure = Some(WakeFailure {
+            code: "x".into(),
+            words: "did not wake: called 5 times".into(),
+            checklist: vec![],
+        });
+        let notices = news(&house(vec![waking_node(false)]), &house(vec![failed]));
+        assert_eq!(notices[0].title, "workstation did not wake");
+        assert_eq!(
+            notices[0].buttons.iter().map(|(title, _)| *title).collect::<Vec<_>>(),
+            ["Try again", "Why?"]
+        );
+        assert_eq!(notices[0].key, "node/workstation", "takes the place of the first");
+        assert!(titles(asleep(), up.clone()).is_empty(), "it came up by itself");
+        assert!(titles(up, asleep()).is_empty(), "planned sleep is no news");
+    }
+
+    #[test]
+    fn only_machines_that_should_always_be_there_are_missed() {
+        let up = |name: &str, presence| Node { presence, ..sample::node(name, State::Up) };
+        let gone =
+            |node: &Node| Node { state: State::Down, why: Some("no answer in 2 s".into()), ..node.clone() };
+        let nas = up("nas", Presence::AlwaysOn);
+        let other = up("other", Presence::AlwaysOn);
+        let notices = news(&house(vec![nas.clone(), other.clone()]), &house(vec![gone(&nas), other.clone()]));
+        assert_eq!(notices.iter().map(|n| n.title.as_str()).collect::<Vec<_>>(), ["nas is down"]);
+        let notices = news(&house(vec![nas.clone(), other.clone()]), &house(vec![gone(&nas), gone(&other)]));
+        assert_eq!(notices.iter().map(|n| n.title.as_str()).collect::<Vec<_>>(), ["No machine answers"]);
+        let mut lost = nas.clone();
+        lost.sleep.gpu_lost = true;
+        assert_eq!(titles(nas, lost), ["nas woke without its GPU"]);
+    }
+
+    #[test]
+    fn a_question_is_asked_once() {
+        let prompt = Prompt {
+            node: "workstation".into(),
+            model: "coder".into(),
+            client: "cline/3".into(),
+            until_ms: 1,
+        };
+        let asked = Snapshot { prompts: vec![prompt], ..house(vec![asleep()]) };
+        let notices = news(&house(vec![asleep()]), &asked);
+        assert_eq!(
+            (notices[0].title.as_str(), notices[0].body.as_str()),
+            ("Wake workstation?", "cline asks for coder.")
+        );
+        assert!(news(&asked, &asked).is_empty());
+    }
+}

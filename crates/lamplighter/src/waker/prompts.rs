@@ -1,0 +1,92 @@
+//! Questions to a person: shall this machine be woken for that request? One question per machine, joined by all who ask it.
+
+use lamplighter_core::snapshot::Prompt;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+use crate::clock;
+
+/// What a person has chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Wake it, and wait for it.
+    Wake,
+    /// Answer elsewhere, and let it sleep.
+    Elsewhere,
+}
+
+/// The questions that wait for an answer.
+#[derive(Debug, Default)]
+pub struct Prompts {
+    open: Mutex<BTreeMap<String, Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    shown: Prompt,
+    choice: watch::Sender<Option<Choice>>,
+}
+
+/// A request that waits for an answer.
+#[derive(Debug)]
+pub struct Asking {
+    prompts: Arc<Prompts>,
+    node: String,
+    choice: watch::Receiver<Option<Choice>>,
+}
+
+impl Prompts {
+    /// Asks, or joins those who ask already.
+    pub fn ask(self: &Arc<Self>, node: &str, model: &str, client: &str, for_long: Duration) -> Asking {
+        let mut open = self.lock();
+        let question = open.entry(node.to_owned()).or_insert_with(|| Open {
+            shown: Prompt {
+                node: node.to_owned(),
+                model: model.to_owned(),
+                client: client.to_owned(),
+                until_ms: clock::wall_ms() + for_long.as_millis() as u64,
+            },
+            choice: watch::Sender::new(None),
+        });
+        let choice = question.choice.subscribe();
+        Asking { prompts: self.clone(), node: node.to_owned(), choice }
+    }
+
+    /// A person has chosen. False when nobody asks any more.
+    pub fn answer(&self, node: &str, choice: Choice) -> bool {
+        let Some(open) = self.lock().remove(node) else { return false };
+        open.choice.send_replace(Some(choice));
+        true
+    }
+
+    /// The open questions, for eyes.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Prompt> {
+        self.lock().values().map(|open| open.shown.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asking {
+    /// Waits for the answer. Cancel-safe. `None` when there will be none.
+    pub async fn chosen(&mut self) -> Option<Choice> {
+        self.choice.wait_for(Option::is_some).await.ok().and_then(|choice| *choice)
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut open = self.prompts.lock();
+        // The last who asks takes the question along; this one still counts itself.
+        if open.get(&self.node).is_some_and(|open| open.choice.receiver_count() <= 1) {
+            open.remove(&self.node);
+        }
+    }
+}
