@@ -8,12 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{Response, header};
-use lamplighter_core::{
-    budget,
-    fleet::Node,
-    refusal::Refusal,
-    route::Candidate,
-};
+use lamplighter_core::{budget, fleet::Node, refusal::Refusal, route::Candidate};
 use std::time::Duration;
 use tokio::time::Instant;
 
