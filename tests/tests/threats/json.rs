@@ -107,6 +107,7 @@ async fn t57_one_meaning_or_none() {
         with("").replace(r#""m""#, r#"["m"]"#),
         with("").replace(r#""m""#, r#""""#),
         with("").replace(r#""m""#, r#""\ud800""#),
+        with("").replace(r#""m""#, &format!("{:?}", "m".repeat(600))),
         with(r#","stream":"true""#),
         with(r#","stream":1"#),
         with(r#","stream":[]"#),

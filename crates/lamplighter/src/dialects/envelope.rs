@@ -9,6 +9,8 @@ use bytes::Bytes;
 use lamplighter_core::refusal::Refusal;
 use std::{borrow::Cow, ops::Range};
 
+/// Longest name of a model, in bytes: it stands in errors, logs and lists.
+const MODEL_CAP: usize = 512;
 /// Streams the answer; every dialect calls it so.
 const STREAM: &str = "stream";
 
@@ -102,6 +104,9 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
     let Some((model, model_at)) = model else { return Err("\"model\" is missing".into()) };
     if model.is_empty() {
         return Err("\"model\" is empty".into());
+    }
+    if model.len() > MODEL_CAP {
+        return Err(format!("\"model\" is longer than {MODEL_CAP} bytes"));
     }
     Ok(Envelope { model, model_at, stream: stream.flatten(), marks })
 }

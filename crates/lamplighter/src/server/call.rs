@@ -1,5 +1,8 @@
 //! From an HTTP request to a call: what the proxy needs, and nothing that must not go up.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     body::{self, INFERENCE_CAP},
     guard::{Caller, Rights, presented_keys},

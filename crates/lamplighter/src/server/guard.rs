@@ -3,6 +3,9 @@
 //! Against DNS rebinding the `Host` must be one of our names; against pages in the browser next door the `Origin` must be on a
 //! list. The same answer, to the byte, whether the route exists or not.
 
+#[cfg(test)]
+mod tests;
+
 use super::call::printable;
 use crate::secrets::Sensitive;
 use axum::{body::Body, response::Response};
