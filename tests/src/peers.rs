@@ -1,6 +1,7 @@
 //! Clients spoken by hand, and nodes that answer byte for byte what a test wants.
 
 use crate::house::PATIENCE;
+use lamplighter_simnode::{Fault, FaultRule, On};
 use std::{
     net::SocketAddr,
     sync::{
@@ -62,6 +63,14 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
+    /// Closes the writing half; the other stays open.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn close_half(&mut self) {
+        self.stream.shutdown().await.expect("the connection is open");
+    }
+
     /// Reads until `needle` has come; all that has come so far.
     ///
     /// # Panics
@@ -86,6 +95,21 @@ impl Wire {
         let _ = timeout(patience, self.stream.read_to_end(&mut self.got)).await.ok()?;
         Some(String::from_utf8_lossy(&self.got).into_owned())
     }
+}
+
+/// For a simulated node: a stream of exactly these pieces on `path`, each a segment and a chunk of its own.
+#[must_use]
+pub fn in_pieces(path: &str, pieces: &[&[u8]]) -> FaultRule {
+    let kind = if path.starts_with("/api/") { "application/x-ndjson" } else { "text/event-stream" };
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    );
+    let chunk = |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    // A chunk of no bytes would be the end.
+    let chunks = pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| chunk(piece));
+    let mut pieces: Vec<Vec<u8>> = chunks.chain([b"0\r\n\r\n".to_vec()]).collect();
+    pieces[0] = [head.as_bytes(), &pieces[0]].concat();
+    FaultRule::from(Fault::Verbatim { pieces, forever: false }).on(On::Path(path.to_owned()))
 }
 
 /// A port that takes connections and never says a word: what a machine looks like whose engine hangs.

@@ -1,14 +1,15 @@
-//! Clients that hang up: the node is told at once, and the place is free again.
+//! Clients that hang up, in one way or another, or hardly read: the node is told at once, or slowed, and the place is free again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use lamplighter_core::snapshot::RequestStage;
-use lamplighter_simnode::{Outcome, Profile, Seen, SimModel, SimNode};
+use lamplighter_simnode::{Fault, FaultRule, On, Outcome, Profile, Seen, SimModel, SimNode};
 use lamplighter_tests::{
     house::{Gateway, PATIENCE},
     peers::Wire,
 };
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -55,9 +56,9 @@ async fn all_is_free(gateway: &Gateway, since: Instant) {
 
 const PATHS: [&str; 4] = ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"];
 
-/// Before the first byte, in each dialect, streamed or not.
+/// R40: before the first byte, in each dialect, streamed or not.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_waiting_for_the_first_byte() {
+async fn r40_while_waiting_for_the_first_byte() {
     let (node, gateway) = over(Profile::ollama("node").ttft_ms(60_000).parallel(8)).await;
     for (at, path) in PATHS.into_iter().enumerate() {
         for stream in [true, false] {
@@ -77,9 +78,9 @@ async fn while_waiting_for_the_first_byte() {
     assert_eq!(node.stats().in_flight, 0);
 }
 
-/// In the middle of a stream whose next event is far away.
+/// R40: in the middle of a stream whose next event is far away. The node is good for the next one each time.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_streaming() {
+async fn r40_while_streaming() {
     let (node, gateway) = over(Profile::ollama("node").tok_s(0.02).tokens(1000).parallel(8)).await;
     for (at, path) in PATHS.into_iter().enumerate() {
         let id = format!("stream-{at}");
@@ -95,9 +96,9 @@ async fn while_streaming() {
     assert_eq!(gateway.snapshot().await.totals.cancelled, 4);
 }
 
-/// In the line: the node never hears of it, and the next one moves up.
+/// R40: in the line: the node never hears of it, and the next one moves up.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_queued() {
+async fn r40_while_queued() {
     let (node, gateway) = over(Profile::ollama("node").ttft_ms(60_000).parallel(8)).await;
     let holder = ask(&gateway, PATHS[0], true, "holder").await;
     gateway.until(|s| s.nodes[0].active == 1).await;
@@ -123,5 +124,134 @@ async fn while_queued() {
     assert!(seen(&node, "leaver").is_none(), "the node never heard of it");
     let left = Instant::now();
     drop(stayer);
+    all_is_free(&gateway, left).await;
+}
+
+/// R41: a client that closes its writing half has hung up.
+///
+/// To TCP, `shutdown(SHUT_WR)` and the end of a program look the same: a FIN. While a node thinks, that FIN is all that says that
+/// nobody waits any more; taking it for less would leave nodes working for clients that are gone, until the first write meets a
+/// reset. No HTTP client that we know closes its half before it has its answer: curl (`-N` only turns off its own buffering)
+/// keeps it open, also when its input has ended. Pipes by hand (`printf … | nc -N`) do: they want `nc` without `-N`.
+#[tokio::test(flavor = "multi_thread")]
+async fn r41_who_closes_its_half_has_left() {
+    let (node, gateway) = over(Profile::ollama("node").ttft_ms(60_000).parallel(8)).await;
+    for (at, path) in PATHS.into_iter().enumerate() {
+        let id = format!("half-{at}");
+        let mut wire = ask(&gateway, path, at % 2 == 0, &id).await;
+        while seen(&node, &id).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let left = Instant::now();
+        wire.close_half().await;
+        let took = noticed_after(&node, &id, left).await;
+        assert!(took <= SOON, "{path}: {took:?}");
+        all_is_free(&gateway, left).await;
+        assert_eq!(wire.to_end(PATIENCE).await.as_deref(), Some(""), "no half answer either");
+    }
+}
+
+/// R41: curl with its input at an end, `-N`, and a silence in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn r41_curl_is_answered() {
+    let (node, gateway) = over(Profile::ollama("node").ttft_ms(1500).tokens(20)).await;
+    let curl = tokio::process::Command::new("curl")
+        .args([
+            "--noproxy",
+            "*",
+            "-sSN",
+            "--max-time",
+            "20",
+            "-H",
+            "X-Request-Id: curl",
+            "--data-binary",
+            "@-",
+        ])
+        .arg(format!("{}/v1/chat/completions", gateway.url))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let Ok(mut curl) = curl else {
+        return lamplighter_tests::house::skip("r41_curl_is_answered", "no curl here");
+    };
+    let mut input = curl.stdin.take().unwrap();
+    let body = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    input.write_all(body).await.unwrap();
+    drop(input);
+    let output = curl.wait_with_output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(node.sent("curl").unwrap(), output.stdout);
+    assert!(output.stdout.ends_with(b"data: [DONE]\n\n"));
+}
+
+#[cfg(target_os = "linux")]
+fn resident_kb(gateway: &Gateway) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// R42: clients that read 1 KB/s of answers without end: their nodes are slowed and not dropped, and what we hold for each is
+/// little. (The kernel's own buffers, up to some megabytes for each connection, are neither ours nor the node's.)
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn r42_a_slow_reader_slows_its_node() {
+    const READERS: u64 = 16;
+    let text = "x".repeat(4000);
+    let node = SimNode::start(
+        Profile::ollama("node").model(SimModel::new("m").loaded(true)).parallel(32).text(text),
+    )
+    .await
+    .unwrap();
+    let gateway = Gateway::over(&[&node], "max_concurrent = 32").await;
+    node.set_fault(FaultRule::from(Fault::Endless).on(On::Generation));
+    let before = resident_kb(&gateway);
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..READERS {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        let mut stream = socket.connect(gateway.authority().parse().unwrap()).await.unwrap();
+        let body = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{body}",
+            gateway.authority(),
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        readers.spawn(async move {
+            let mut turns = tokio::time::interval(Duration::from_millis(250));
+            turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while stream.read_exact(&mut [0; 256]).await.is_ok() {
+                turns.tick().await;
+            }
+        });
+    }
+    // Until everything on the way is full.
+    let full = Instant::now();
+    let mut sent = node.stats().sent_bytes;
+    loop {
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        let now = node.stats().sent_bytes;
+        if now - sent < (READERS * 64) << 10 && node.stats().in_flight == READERS {
+            break;
+        }
+        sent = now;
+        assert!(full.elapsed() < PATIENCE, "the node is not slowed: {} KiB in a second", (now - sent) >> 10);
+    }
+    let from = node.stats().sent_bytes;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let stats = node.stats();
+    assert!(
+        stats.sent_bytes - from < (READERS * 256) << 10,
+        "slowed: {} KiB",
+        (stats.sent_bytes - from) >> 10
+    );
+    assert_eq!(stats.in_flight, READERS, "and nobody was dropped");
+    assert_eq!(gateway.snapshot().await.requests.len() as u64, READERS);
+    let grown = resident_kb(&gateway).saturating_sub(before);
+    assert!(grown <= READERS * 256, "{} KiB for each", grown / READERS);
+    assert!(readers.try_join_next().is_none(), "all of them read on");
+    let left = Instant::now();
+    readers.shutdown().await;
     all_is_free(&gateway, left).await;
 }

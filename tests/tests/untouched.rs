@@ -5,8 +5,9 @@
 use lamplighter_simnode::{Fault, FaultRule, On, Profile, SimModel, SimNode};
 use lamplighter_tests::{
     house::{Gateway, PATIENCE, config},
-    peers::{Hole, Scripted, Wire},
+    peers::{Hole, Scripted, Wire, in_pieces},
 };
+use serde_json::json;
 
 async fn ollama(name: &str, loaded: bool) -> SimNode {
     SimNode::start(Profile::ollama(name).model(SimModel::new("m").loaded(loaded))).await.unwrap()
@@ -138,4 +139,96 @@ async fn redirects_lead_nowhere() {
     assert_eq!(answer.status(), 502);
     assert!(answer.headers().get("location").is_none());
     assert_eq!(trap.accepted(), 0);
+}
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// One event of each dialect with a piece of a tool call, which is JSON inside a JSON string, and the end of such a stream.
+/// (Ollama sends whole calls; what a model made of them stands in the text at worst.)
+const TOOL_CALLS: [(&str, &str, &str); 4] = [
+    (
+        CHAT,
+        r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"PIECE"}}]},"finish_reason":null}]}"#,
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n",
+    ),
+    (
+        "/v1/messages",
+        r#"data: {"type":"content_block_delta","delta":{"type":"input_json_delta","partial_json":"PIECE"}}"#,
+        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    ),
+    (
+        "/v1/responses",
+        r#"data: {"type":"response.function_call_arguments.delta","delta":"PIECE"}"#,
+        "data: {\"type\":\"response.completed\",\"response\":{}}\n\n",
+    ),
+    ("/api/chat", r#"{"message":{"content":"PIECE"},"done":false}"#, "{\"message\":{},\"done\":true}\n"),
+];
+
+/// R45: a model's tool calls come as it made them: in pieces that are no JSON by themselves, wrong, without an end. They are the
+/// client's to judge; what is around them says whether the stream is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn r45_tool_calls_pass_as_they_are() {
+    let node = ollama("node", true).await;
+    let gateway = Gateway::over(&[&node], "").await;
+    let calls: [&[&str]; 7] = [
+        &[r#"{\"path\": \"/tmp/"#, r"a\\u00", r#"e4\", \"n\": 1"#, "2}"],
+        &["{'path': None,, }", "}}"],
+        &[r#"{\"text\": \"never closed"#],
+        &["", "null"],
+        &[r#"{\"x\": \"data: [DONE]\\n\\n\", \"finish_reason\": \"stop\"}"#],
+        &[r#"{\"done\": true, \"type\": \"message_stop\", \"error\": {\"message\": \"no\"}}"#],
+        &[r"\u0000\ud83d", r"\ude00 😀"],
+    ];
+    for (path, event, end) in TOOL_CALLS {
+        let blank = if path == "/api/chat" { "\n" } else { "\n\n" };
+        let body = json!({ "model": "m", "stream": true, "max_tokens": 9, "input": "hi",
+            "messages": [{ "role": "user", "content": "hi" }] });
+        let ask = async || gateway.post(path, &body).send().await.unwrap().text().await.unwrap();
+        for call in calls {
+            let events: Vec<String> =
+                call.iter().map(|piece| event.replace("PIECE", piece) + blank).collect();
+            let mut pieces: Vec<&[u8]> = events.iter().map(String::as_bytes).collect();
+            // Without its end: the calls are kept, and the error is the dialect's own.
+            node.set_fault(in_pieces(path, &pieces));
+            let got = ask().await;
+            let rest = got.strip_prefix(&events.concat()).unwrap_or_else(|| panic!("{path} {call:?}: {got}"));
+            assert!(rest.contains("ended its answer before it was complete"), "{path} {call:?}: {rest}");
+            pieces.push(end.as_bytes());
+            node.set_fault(in_pieces(path, &pieces));
+            assert_eq!(ask().await, events.concat() + end, "{path} {call:?}");
+        }
+    }
+}
+
+/// R44: a node's token counts that are missing, negative or beyond all measure neither spoil the answer nor the totals.
+#[tokio::test(flavor = "multi_thread")]
+async fn r44_counts_that_cannot_be_count_as_none() {
+    let node = ollama("node", true).await;
+    let gateway = Gateway::over(&[&node], "").await;
+    let told = async |path: &str, answer: String| {
+        node.set_fault(in_pieces(path, &[answer.as_bytes()]));
+        let body = json!({ "model": "m", "stream": true, "messages": [{ "role": "user", "content": "hi" }] });
+        let got = gateway.post(path, &body).send().await.unwrap().text().await.unwrap();
+        assert_eq!(got, answer, "passed on as it is");
+        let totals = gateway.until(|snapshot| snapshot.requests.is_empty()).await.totals;
+        (totals.tokens_in, totals.tokens_out)
+    };
+    let chat = |usage: &str| {
+        let delta = r#"data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}"#;
+        format!("{delta}\n\ndata: {{\"choices\":[]{usage}}}\n\ndata: [DONE]\n\n")
+    };
+    let usage = |count: &str| format!(r#","usage":{{"prompt_tokens":3,"completion_tokens":{count}}}"#);
+    assert_eq!(told(CHAT, chat(&usage("7"))).await, (3, 7));
+    let wrong = ["-7", "1e300", "18446744073709551615", "340282366920938463463374607431768211455", "null"];
+    for (at, wrong) in wrong.into_iter().enumerate() {
+        assert_eq!(told(CHAT, chat(&usage(wrong))).await, (3 * (at as u64 + 2), 7), "{wrong}");
+    }
+    assert_eq!(told(CHAT, chat("")).await, (18, 7), "missing");
+    assert_eq!(told(CHAT, chat(r#","usage":[]"#)).await, (18, 7), "no object");
+    let last = |count: &str| {
+        format!("{{\"message\":{{\"content\":\"hi\"}},\"done\":true,\"eval_count\":{count}}}\n")
+    };
+    assert_eq!(told("/api/chat", last("18446744073709551615")).await, (18, 7));
+    assert_eq!(told("/api/chat", last("-1")).await, (18, 7));
+    assert_eq!(told("/api/chat", last("5")).await, (18, 12));
 }

@@ -199,6 +199,12 @@ impl Metered {
             if judge.standing() != Standing::Unfinished {
                 self.holding.under_way.ends(Outcome::Answered);
             }
+            if judge.is_over() {
+                // The answer has ended, and what the node adds to it is not the client's. Its connection is not used again.
+                self.partial.clear();
+                self.rest = None;
+                self.settle();
+            }
         }
     }
 
@@ -208,6 +214,9 @@ impl Metered {
         let finished = match &mut self.judge {
             None => broken.is_none(),
             Some(judge) => {
+                if judge.has_end_mark() {
+                    self.partial.clear();
+                }
                 judge.finish();
                 judge.standing() != Standing::Unfinished
             }

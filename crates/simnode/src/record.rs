@@ -99,6 +99,8 @@ pub struct Stats {
     pub generations_cancelled: u64,
     /// `GET` and `HEAD` requests.
     pub probes: u64,
+    /// Body bytes given to connections so far.
+    pub sent_bytes: u64,
     /// Requests by path (the first 256 different ones).
     pub paths: BTreeMap<String, u64>,
 }
@@ -114,6 +116,7 @@ struct Counters {
     generations_finished: AtomicU64,
     generations_cancelled: AtomicU64,
     probes: AtomicU64,
+    sent_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -255,6 +258,7 @@ impl Recorder {
             generations_finished: counters.generations_finished.load(Relaxed),
             generations_cancelled: counters.generations_cancelled.load(Relaxed),
             probes: counters.probes.load(Relaxed),
+            sent_bytes: counters.sent_bytes.load(Relaxed),
             paths: self.book().paths.clone(),
         }
     }
@@ -301,6 +305,7 @@ impl Ticket {
     /// Notes body bytes handed to the connection.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
         self.sent_len += bytes.len() as u64;
+        self.recorder.counters.sent_bytes.fetch_add(bytes.len() as u64, Relaxed);
         if let Some(hash) = &mut self.hash {
             hash.update(bytes);
             let room = SENT_BYTES_MAX.saturating_sub(self.sent.len());

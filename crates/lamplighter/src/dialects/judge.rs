@@ -7,6 +7,7 @@ use super::{ndjson, sse, sse::TooLong};
 use lamplighter_core::operation::Dialect;
 use memchr::memmem::{self, Finder};
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::LazyLock;
 
 /// A field's name with its quotes, ready to be searched for: getting ready costs more than the search of one event.
@@ -17,6 +18,12 @@ static FINISH_REASON: Field = LazyLock::new(|| Finder::new(b"\"finish_reason\"")
 static DONE: Field = LazyLock::new(|| Finder::new(b"\"done\""));
 static PROMPT_EVAL_COUNT: Field = LazyLock::new(|| Finder::new(b"\"prompt_eval_count\""));
 static EVAL_COUNT: Field = LazyLock::new(|| Finder::new(b"\"eval_count\""));
+
+/// The last event of a stream in OpenAI's dialect.
+const DONE_MARK: &[u8] = b"[DONE]";
+/// More tokens than this in one answer are a node's mistake, and count as none: the largest context there is has some ten
+/// millions.
+const TOKENS_CAP: u64 = 1 << 30;
 
 /// Tokens as the node told them. Zero when it did not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +51,10 @@ pub struct Judge {
     dialect: Dialect,
     reader: Reader,
     standing: Standing,
+    /// The terminal marker itself has come. In OpenAI's dialect that is more than being complete: usage comes in between.
+    marked: bool,
+    /// Something has come behind it.
+    over: bool,
     events: u64,
     tokens: Tokens,
 }
@@ -62,27 +73,49 @@ impl Judge {
             Dialect::Ollama => Reader::Ndjson(ndjson::Reader::default()),
             Dialect::Openai | Dialect::Responses | Dialect::Anthropic => Reader::Sse(sse::Reader::default()),
         };
-        Self { dialect, reader, standing: Standing::Unfinished, events: 0, tokens: Tokens::default() }
+        Self {
+            dialect,
+            reader,
+            standing: Standing::Unfinished,
+            marked: false,
+            over: false,
+            events: 0,
+            tokens: Tokens::default(),
+        }
     }
 
-    /// Takes in one chunk. Returns the position after the last whole event in it.
+    /// Takes in one chunk. Returns the position after the last whole event in it that belongs to the answer.
     ///
     /// # Errors
     /// [`TooLong`] when an event grows beyond the cap.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Option<usize>, TooLong> {
-        let Self { dialect, reader, standing, events, tokens } = self;
+        let Self { dialect, reader, standing, marked, over, events, tokens } = self;
+        if *over {
+            return Ok(None);
+        }
         let mut hear = |name: &[u8], data: &[u8]| {
+            // Some servers end every stream with `[DONE]`, also where the dialect has an end of its own.
+            *over = *marked && data != DONE_MARK;
+            if *over {
+                return false;
+            }
             *events += 1;
-            match hear_event(*dialect, name, data, tokens) {
+            let heard = hear_event(*dialect, name, data, tokens);
+            *marked |= match dialect {
+                Dialect::Openai => data == DONE_MARK,
+                _ => heard == Standing::Complete,
+            };
+            match heard {
                 Standing::Unfinished => {}
                 // What was complete stays so: OpenAI sends usage and `[DONE]` after the finish reason.
                 heard if *standing == Standing::Unfinished => *standing = heard,
                 _ => {}
             }
+            true
         };
         match reader {
-            Reader::Sse(reader) => reader.push(chunk, |event| hear(event.name, event.data)),
-            Reader::Ndjson(reader) => reader.push(chunk, |line| hear(b"", line)),
+            Reader::Sse(reader) => reader.push_while(chunk, |event| hear(event.name, event.data)),
+            Reader::Ndjson(reader) => reader.push_while(chunk, |line| hear(b"", line)),
         }
     }
 
@@ -97,6 +130,18 @@ impl Judge {
                 }
             }
         }
+    }
+
+    /// Has the dialect's own end mark come? Nothing that counts can follow.
+    #[must_use]
+    pub fn has_end_mark(&self) -> bool {
+        self.marked
+    }
+
+    /// Has something followed the end mark all the same? It is not heard, and neither is what comes after it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     /// How the stream stands.
@@ -139,7 +184,7 @@ fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -
     let is = |kind: &str| type_is(data, kind);
     match dialect {
         Dialect::Openai => {
-            if data == b"[DONE]" || values(data, &FINISH_REASON).any(|value| value[0] == b'"') {
+            if data == DONE_MARK || values(data, &FINISH_REASON).any(|value| value[0] == b'"') {
                 Standing::Complete
             } else if is_error_object(data) {
                 Standing::NodeError
@@ -148,7 +193,7 @@ fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -
             }
         }
         Dialect::Responses => {
-            if is("response.completed") || is("response.incomplete") || data == b"[DONE]" {
+            if is("response.completed") || is("response.incomplete") || data == DONE_MARK {
                 Standing::Complete
             } else if is("response.failed") || is("error") || is_error_object(data) {
                 Standing::NodeError
@@ -217,16 +262,21 @@ fn usage_tokens(data: &[u8], tokens: &mut Tokens) {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Usage {
-        prompt_tokens: Option<u64>,
-        completion_tokens: Option<u64>,
-        input_tokens: Option<u64>,
-        output_tokens: Option<u64>,
+        prompt_tokens: Option<Value>,
+        completion_tokens: Option<Value>,
+        input_tokens: Option<Value>,
+        output_tokens: Option<Value>,
     }
+    let believed = |told: Option<Value>, other: Option<Value>| {
+        // One wrong number must not hide the others, so each is read by itself.
+        let count = told.or(other).as_ref().and_then(Value::as_u64);
+        count.filter(|count| *count <= TOKENS_CAP).unwrap_or(0)
+    };
     for value in values(data, &USAGE).filter(|value| value[0] == b'{') {
         let mut reader = serde_json::Deserializer::from_slice(value);
         let Ok(usage) = Usage::deserialize(&mut reader) else { continue };
-        tokens.input = tokens.input.max(usage.prompt_tokens.or(usage.input_tokens).unwrap_or(0));
-        tokens.output = tokens.output.max(usage.completion_tokens.or(usage.output_tokens).unwrap_or(0));
+        tokens.input = tokens.input.max(believed(usage.prompt_tokens, usage.input_tokens));
+        tokens.output = tokens.output.max(believed(usage.completion_tokens, usage.output_tokens));
     }
 }
 
@@ -235,7 +285,8 @@ fn ollama_tokens(data: &[u8], tokens: &mut Tokens) {
     let count = |field: &Finder<'_>| {
         let value = values(data, field).last()?;
         let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
-        std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
+        let count = std::str::from_utf8(&value[..digits]).ok()?.parse().ok()?;
+        (count <= TOKENS_CAP).then_some(count)
     };
     tokens.input = count(&PROMPT_EVAL_COUNT).unwrap_or(0);
     tokens.output = count(&EVAL_COUNT).unwrap_or(0);
@@ -278,6 +329,69 @@ mod tests {
             Standing::Unfinished,
             "cut before the line end"
         );
+    }
+
+    /// R44: counts that cannot be are none, and hide no others.
+    #[test]
+    fn r44_negative_and_huge_counts_are_not_believed() {
+        let usage = |input: &str, output: &str| {
+            let told = format!("{{\"usage\":{{\"prompt_tokens\":{input},\"completion_tokens\":{output}}}}}");
+            let tokens = tokens_of_whole(Dialect::Openai, told.as_bytes());
+            (tokens.input, tokens.output)
+        };
+        assert_eq!(usage("5", "7"), (5, 7));
+        for wrong in
+            ["-7", "1e30", "18446744073709551615", "18446744073709551616", "7.5", "null", "\"7\"", "[7]"]
+        {
+            assert_eq!(usage("5", wrong), (5, 0), "{wrong}");
+            assert_eq!(usage(wrong, "7"), (0, 7), "{wrong}");
+        }
+        for wrong in ["-7", "1e30", "18446744073709551615", "99999999999999999999999", "null", "\"7\""] {
+            let told = format!("{{\"done\":true,\"prompt_eval_count\":5,\"eval_count\":{wrong}}}");
+            let Tokens { input, output } = tokens_of_whole(Dialect::Ollama, told.as_bytes());
+            assert!(input == 5 && output <= 1, "{wrong}: {output}");
+        }
+    }
+
+    /// R39: what follows the end mark belongs to no answer, however it is cut; a `[DONE]` may follow everywhere.
+    #[test]
+    fn r39_nothing_follows_the_end_mark() {
+        let ends = [
+            (
+                Dialect::Openai,
+                "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: {\"usage\":{}}\n\ndata: [DONE]\n\n",
+            ),
+            (Dialect::Responses, "data: {\"type\":\"response.completed\"}\n\ndata: [DONE]\n\n"),
+            (Dialect::Anthropic, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+            (Dialect::Ollama, "{\"done\":true}\n"),
+        ];
+        for (dialect, whole) in ends {
+            let extras = match dialect {
+                Dialect::Ollama => ["{\"done\":false}\n", "{\"done\":true}\r\n"],
+                _ => ["data: {\"choices\":[]}\n\n", ": c\r\nevent: x\r\ndata:y\r\n\r\n"],
+            };
+            for extra in extras {
+                let stream = format!("{whole}\n{extra}{extra}");
+                for cut in 0..stream.len() {
+                    let (mut judge, mut to, mut at) = (Judge::new(dialect), 0, 0);
+                    for part in [&stream[..cut], &stream[cut..]] {
+                        if let Some(end) = judge.push(part.as_bytes()).unwrap() {
+                            to = at + end;
+                        }
+                        at += part.len();
+                    }
+                    assert!(judge.has_end_mark() && judge.is_over(), "{dialect:?} cut at {cut}");
+                    assert!(
+                        stream[..to].trim_end() == whole.trim_end(),
+                        "{dialect:?} cut at {cut}: {:?}",
+                        &stream[..to]
+                    );
+                }
+            }
+            let mut judge = Judge::new(dialect);
+            judge.push(whole.as_bytes()).unwrap();
+            assert!(judge.has_end_mark() && !judge.is_over(), "{dialect:?}");
+        }
     }
 
     #[test]

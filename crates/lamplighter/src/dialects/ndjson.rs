@@ -16,15 +16,35 @@ impl Reader {
     /// # Errors
     /// [`TooLong`] when a line grows beyond the cap; the reader is then of no further use.
     pub fn push(&mut self, chunk: &[u8], mut on_line: impl FnMut(&[u8])) -> Result<Option<usize>, TooLong> {
+        self.push_while(chunk, |line| {
+            on_line(line);
+            true
+        })
+    }
+
+    /// The same until `on_line` says that it does not want a line: the position is then that before this line, and the reader
+    /// is of no further use.
+    ///
+    /// # Errors
+    /// [`TooLong`] when a line grows beyond the cap; the reader is then of no further use.
+    pub fn push_while(
+        &mut self,
+        chunk: &[u8],
+        mut on_line: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<usize>, TooLong> {
         let mut at = 0;
         while let Some(found) = memchr(b'\n', &chunk[at..]) {
             let part = &chunk[at..at + found];
-            if self.line.is_empty() {
-                tell(part, &mut on_line);
+            let wanted = if self.line.is_empty() {
+                tell(part, &mut on_line)
             } else {
                 self.append(part)?;
-                tell(&self.line, &mut on_line);
+                let wanted = tell(&self.line, &mut on_line);
                 self.line.clear();
+                wanted
+            };
+            if !wanted {
+                return Ok((at > 0).then_some(at));
             }
             at += found + 1;
         }
@@ -47,46 +67,11 @@ impl Reader {
     }
 }
 
-fn tell(line: &[u8], on_line: &mut impl FnMut(&[u8])) {
+fn tell(line: &[u8], on_line: &mut impl FnMut(&[u8]) -> bool) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if !line.trim_ascii().is_empty() {
-        on_line(line);
-    }
+    line.trim_ascii().is_empty() || on_line(line)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
-        #[test]
-        fn any_cutting_gives_the_same_lines(bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'{'), Just(0xFFu8), Just(b' ')], 0..40), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
-            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            at.extend([0, bytes.len()]);
-            at.sort_unstable();
-            let mut reader = Reader::default();
-            let mut lines = vec![];
-            for w in at.windows(2) {
-                reader.push(&bytes[w[0]..w[1]], |line| lines.push(line.to_vec())).unwrap();
-            }
-            let finished = bytes.iter().rposition(|&b| b == b'\n').map_or(&[][..], |end| &bytes[..end]);
-            let wanted: Vec<Vec<u8>> = finished
-                .split(|&b| b == b'\n')
-                .map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec())
-                .filter(|line| !line.trim_ascii().is_empty())
-                .collect();
-            prop_assert_eq!(lines, wanted);
-            let tail = bytes.iter().rposition(|&b| b == b'\n').map_or(&bytes[..], |end| &bytes[end + 1..]);
-            prop_assert_eq!(reader.rest(), tail);
-        }
-    }
-
-    #[test]
-    fn an_endless_line_is_given_up() {
-        let mut reader = Reader::default();
-        let block = vec![b'x'; 1 << 20];
-        assert!((0..10).any(|_| reader.push(&block, |_| ()).is_err()));
-    }
-}
+#[path = "ndjson_tests.rs"]
+mod tests;
