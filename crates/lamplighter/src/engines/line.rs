@@ -76,6 +76,12 @@ impl Line {
         Self { http, url, authorization, first_ms: OnceLock::new() }
     }
 
+    /// The same way by another client.
+    pub(super) fn over(&self, http: reqwest::Client) -> Self {
+        let (url, authorization) = (self.url.clone(), self.authorization.clone());
+        Self { http, url, authorization, first_ms: OnceLock::new() }
+    }
+
     /// `GET`s `path` and reads at most `cap` bytes of its body; more is a refusal.
     pub(super) async fn get(&self, path: &str, cap: usize) -> Result<Answer, Report> {
         self.call(self.http.get(self.url.join(path)), cap).await
