@@ -29,5 +29,6 @@ pub mod room;
 pub mod route;
 pub mod snapshot;
 pub mod speed;
+pub mod suspend;
 pub mod view;
 pub mod wake;

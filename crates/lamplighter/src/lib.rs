@@ -36,6 +36,7 @@ pub mod settings;
 pub mod speeds;
 pub mod steering;
 pub mod store;
+pub mod suspend;
 pub mod upstream;
 pub mod waker;
 
@@ -245,6 +246,7 @@ impl Lamplighter {
             stop: stop.clone(),
         }));
         tasks.spawn(control.clone().run());
+        tasks.spawn(suspend::run(registry.clone(), stop.clone()));
         let retries = Retries::new(options.patience);
         let proxy = Arc::new(Proxy {
             registry,

@@ -5,6 +5,7 @@ mod entry;
 mod keeper;
 mod overlay;
 mod ping;
+mod resume;
 mod remembered;
 mod watcher;
 
@@ -88,6 +89,8 @@ enum Order {
     Waking { node: NodeId, stage: Option<Stage> },
     /// These belong to other networks than the one we are on.
     Elsewhere { nodes: HashSet<NodeId> },
+    /// This computer has slept.
+    Resumed,
     /// The configuration has changed.
     Reconfigure { nodes: Vec<Watched>, aliases: Vec<Alias>, found_only: bool, done: oneshot::Sender<()> },
 }
@@ -216,6 +219,12 @@ impl Registry {
     /// Looks at one node at once, its model list too.
     pub fn look_at(&self, node: NodeId) {
         self.tell(Order::LookAt { node });
+    }
+
+    /// This computer has slept: every node is looked at anew, on fresh connections.
+    pub async fn resumed(&self) {
+        // An error only says that the registry has ended meanwhile.
+        let _ = self.orders.send(Order::Resumed).await;
     }
 
     /// Takes the nodes and aliases of a changed configuration. A node whose address, key and engine are as before stays as it

@@ -48,6 +48,8 @@ pub const MODULES: &[Row] = &[
     row("upstream", &["clock"]),
     // The one writer of node state asks the engines, and says where to begin slowly.
     row("registry", &["clock", "engines", "places", "upstream"]),
+    // Tells the registry that this computer has slept.
+    row("suspend", &["clock", "registry"]),
     // Calls that the file's owner has written down.
     row("hooks", &["secrets"]),
     row("waker", &["clock", "hooks", "neighbours", "packet", "places", "registry", "store"]),

@@ -1,6 +1,6 @@
 //! The registry's task: takes in what watchers and requests report, and publishes the house.
 
-use super::{Around, House, Memory, Order, Watched, canary, entry::Entry, overlay::Overlay, ping, watcher};
+use super::{Around, House, Memory, Order, Watched, canary, entry::Entry, overlay::Overlay, ping, resume::Resume, watcher};
 use crate::{
     clock, engines,
     upstream::{Upstream, Wanted},
@@ -17,6 +17,9 @@ use tokio::{
     time::Instant,
 };
 
+/// A node that may only be out of reach because our own network is not back is asked again after this long.
+const SPARED_MS: u64 = 1_000;
+
 /// The task's own state.
 pub(super) struct Keeper {
     nodes: Vec<Entry>,
@@ -28,6 +31,8 @@ pub(super) struct Keeper {
     seq: u64,
     overlay: Overlay,
     http: reqwest::Client,
+    probes: watch::Sender<reqwest::Client>,
+    resume: Resume,
     orders: mpsc::Sender<Order>,
     around: Around,
 }
@@ -39,6 +44,7 @@ impl Keeper {
         around: Around,
         orders: mpsc::Sender<Order>,
     ) -> Self {
+        let http = engines::http_client();
         Self {
             nodes: Vec::new(),
             next_id: 0,
@@ -48,7 +54,9 @@ impl Keeper {
             memory,
             seq: 0,
             overlay: Overlay::default(),
-            http: engines::http_client(),
+            probes: watch::Sender::new(http.clone()),
+            resume: Resume::default(),
+            http,
             orders,
             around,
         }
@@ -92,7 +100,14 @@ impl Keeper {
                 let http = self.http.clone();
                 let asker = engines::Asker::new(http.clone(), config.url.clone(), key.clone(), config.engine);
                 let ping = ping::Ping::new(http, config.url.clone(), key);
-                let watcher = watcher::Watcher::new(id, asker, ping, upstream.clone(), self.orders.clone());
+                let watcher = watcher::Watcher::new(
+                    id,
+                    asker,
+                    ping,
+                    self.probes.subscribe(),
+                    upstream.clone(),
+                    self.orders.clone(),
+                );
                 self.around.tasks.spawn(watcher.run(unwatch.clone()));
                 Some(upstream)
             }
@@ -145,6 +160,11 @@ impl Keeper {
         match order {
             Order::Looked { node, look, facts, next_ms } => {
                 let is_waking = self.overlay.is_waking(node);
+                if self.is_spared(node, &look.report) {
+                    // Whoever asked may have left.
+                    let _ = next_ms.send(SPARED_MS);
+                    return self.change(node, Health::suspect);
+                }
                 let Some(entry) = self.entry(node) else { return false };
                 if is_waking && look.report == Report::Answered {
                     entry.health.expect();
@@ -156,6 +176,9 @@ impl Keeper {
                 changed
             }
             Order::Pinged { node, report } => {
+                if self.is_spared(node, &report) {
+                    return self.change(node, Health::suspect);
+                }
                 let is_waking = self.overlay.is_waking(node);
                 self.entry(node).is_some_and(|entry| {
                     if is_waking && report == Report::Answered {
@@ -227,6 +250,10 @@ impl Keeper {
                     .for_each(|entry| entry.want_look(Wanted::Full));
                 news
             }
+            Order::Resumed => {
+                self.resumed();
+                false
+            }
             Order::Reconfigure { nodes, aliases, found_only, done } => {
                 self.reconfigure(nodes, aliases);
                 self.found_only = found_only;
@@ -234,6 +261,30 @@ impl Keeper {
                 true
             }
         }
+    }
+
+    /// This computer has slept. Nodes of another network than this one are left alone, as before.
+    fn resumed(&mut self) {
+        self.resume.begin(self.nodes.iter().map(|entry| entry.id), clock::mono_ms());
+        self.http = engines::http_client();
+        self.probes.send_replace(self.http.clone());
+        for entry in &self.nodes {
+            entry.forget_connections();
+            if !self.overlay.is_elsewhere(entry.id) {
+                entry.want_look(Wanted::Full);
+            }
+        }
+    }
+
+    /// Does this report say nothing of the node, so soon after a sleep? Streams that a missing node leaves hanging are ended.
+    fn is_spared(&mut self, node: NodeId, report: &Report) -> bool {
+        let Some(entry) = self.nodes.iter().find(|entry| entry.id == node) else { return false };
+        let meaning = self.resume.weigh(node, report, entry.config.url.is_loopback(), clock::mono_ms());
+        if let Some(upstream) = entry.upstream.as_ref().filter(|_| meaning.cut) {
+            upstream.cut();
+            upstream.is_back();
+        }
+        meaning.spared
     }
 
     fn change(&mut self, node: NodeId, change: impl FnOnce(&mut Health) -> bool) -> bool {

@@ -22,6 +22,11 @@ impl Ping {
         Self { http, url, key }
     }
 
+    /// From now on it asks by this client.
+    pub fn ask_by(&mut self, http: reqwest::Client) {
+        self.http = http;
+    }
+
     /// One ping. `None` when the answer proves neither life nor death: then the regular probe decides.
     pub async fn ask(self, engine: Option<Engine>) -> Option<Report> {
         let path = match engine {

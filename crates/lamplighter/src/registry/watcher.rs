@@ -10,7 +10,7 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use lamplighter_core::{fleet::NodeId, health::Report};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,10 @@ const PINGS: usize = 3;
 pub struct Watcher {
     node: NodeId,
     asker: Option<Asker>,
+    /// For when the asker is lost with a look that is given up.
+    spare: Asker,
+    /// Another client comes when this computer has slept: what the old one holds only looks open.
+    clients: watch::Receiver<reqwest::Client>,
     ping: Ping,
     upstream: Arc<Upstream>,
     orders: mpsc::Sender<Order>,
@@ -39,10 +43,12 @@ impl Watcher {
         node: NodeId,
         asker: Asker,
         ping: Ping,
+        clients: watch::Receiver<reqwest::Client>,
         upstream: Arc<Upstream>,
         orders: mpsc::Sender<Order>,
     ) -> Self {
-        Self { node, asker: Some(asker), ping, upstream, orders }
+        let spare = asker.anew(clients.borrow().clone());
+        Self { node, asker: Some(asker), spare, clients, ping, upstream, orders }
     }
 
     /// Watches until `stop`.
@@ -89,6 +95,16 @@ impl Watcher {
                     let Some(report) = report else { continue };
                     if self.orders.send(Order::Pinged { node: self.node, report }).await.is_err() {
                         return;
+                    }
+                }
+                Ok(()) = self.clients.changed() => {
+                    // Whoever waits for an answer of before the sleep waits in vain.
+                    (looking, pings) = (None, FuturesUnordered::new());
+                    let http = self.clients.borrow_and_update().clone();
+                    self.ping.ask_by(http.clone());
+                    match &mut self.asker {
+                        Some(asker) => asker.ask_by(http),
+                        None => (self.asker, next_look) = (Some(self.spare.anew(http)), Instant::now()),
                     }
                 }
                 wanted = self.upstream.pulse.wanted() => match wanted {

@@ -1,0 +1,85 @@
+//! After this computer has slept, nodes are looked at anew. Noticed by a tick on the clock that counts sleep: its timer has run
+//! out by the time the computer wakes, so the tick comes at once. No service of the desktop is asked.
+
+use crate::{clock, registry::Registry};
+use lamplighter_core::suspend::{TICK_MS, Watch};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const TICK: Duration = Duration::from_millis(TICK_MS);
+
+/// Watches until `stop`.
+pub async fn run(registry: Registry, stop: CancellationToken) {
+    let ticks = Ticks::new();
+    let mut watch = Watch::new(clock::boot_ms());
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = ticks.next() => {}
+        }
+        if let Some(slept_ms) = watch.tick(clock::boot_ms()) {
+            tracing::info!(
+                seconds = slept_ms / 1_000,
+                "this computer has slept: every node is looked at anew"
+            );
+            registry.resumed().await;
+        }
+    }
+}
+
+/// Ticks that go on while the computer sleeps, as far as the system has such.
+struct Ticks {
+    #[cfg(target_os = "linux")]
+    timer: Option<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>,
+}
+
+#[cfg(target_os = "linux")]
+impl Ticks {
+    fn new() -> Self {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types that may close what they hold; this one owns it"
+        )]
+        let timer = timer().and_then(tokio::io::unix::AsyncFd::new);
+        if let Err(error) = &timer {
+            tracing::debug!(%error, "no timer that counts sleep: sleep is noticed a few seconds later");
+        }
+        Self { timer: timer.ok() }
+    }
+
+    async fn next(&self) {
+        let Some(timer) = &self.timer else { return tokio::time::sleep(TICK).await };
+        match timer.readable().await {
+            Ok(mut ready) => {
+                // How many ticks there were is of no interest: those that were missed come as one.
+                let mut ticks = [0; 8];
+                let _ = rustix::io::read(timer, &mut ticks);
+                ready.clear_ready();
+            }
+            Err(_) => tokio::time::sleep(TICK).await,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn timer() -> std::io::Result<std::os::fd::OwnedFd> {
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
+    let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+    let every = Timespec { tv_sec: TICK.as_secs().try_into().unwrap_or(5), tv_nsec: 0 };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: every, it_value: every })?;
+    Ok(timer)
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Ticks {
+    fn new() -> Self {
+        Self {}
+    }
+
+    async fn next(&self) {
+        tokio::time::sleep(TICK).await;
+    }
+}
