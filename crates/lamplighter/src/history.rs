@@ -65,6 +65,8 @@ impl History {
             let ends = tokio::select! {
                 () = stop.cancelled() => true,
                 changed = changes.changed() => changed.is_err(),
+                // What wakes a machine is learned a moment after it came up: it must be kept before it sleeps.
+                () = self.courier.news() => false,
                 _ = tick.tick() => {
                     self.note(&house, &requests, &mut followed);
                     self.write_down();

@@ -16,6 +16,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// Networks and addresses remembered of one machine, at most.
 const REMEMBERED: usize = 8;
@@ -52,13 +53,21 @@ pub struct Courier {
     /// Where keys in files are looked for.
     base_dir: PathBuf,
     known: Mutex<BTreeMap<String, Known>>,
+    /// Something was learned that should be kept.
+    learned: Notify,
 }
 
 impl Courier {
     /// With what an earlier run has learned.
     #[must_use]
     pub fn new(http: reqwest::Client, base_dir: PathBuf, known: BTreeMap<String, Known>) -> Self {
-        Self { guard: packet::Guard::from_env(), http, base_dir, known: Mutex::new(known) }
+        Self {
+            guard: packet::Guard::from_env(),
+            http,
+            base_dir,
+            known: Mutex::new(known),
+            learned: Notify::new(),
+        }
     }
 
     /// What is known of a node.
@@ -85,13 +94,23 @@ impl Courier {
         {
             known.networks.push(gateway);
         }
-        *known != before
+        let is_news = *known != before;
+        if is_news {
+            self.learned.notify_one();
+        }
+        is_news
+    }
+
+    /// Waits until something was learned that is not kept yet. For one listener; cancel-safe.
+    pub async fn news(&self) {
+        self.learned.notified().await;
     }
 
     /// A person says that the network we are on is a home of this node too. False when there is no telling which network it is.
     pub fn is_home(&self, node: &str) -> bool {
         let Some(gateway) = neighbours::gateway() else { return false };
         put_first(&mut self.lock().entry(node.to_owned()).or_default().networks, gateway);
+        self.learned.notify_one();
         true
     }
 
