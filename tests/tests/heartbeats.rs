@@ -6,6 +6,7 @@ use lamplighter_simnode::{Fault, Profile, SimModel, SimNode};
 use lamplighter_tests::{
     clients::{Library, Python},
     house::Gateway,
+    peers::in_pieces,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -13,9 +14,13 @@ use std::time::{Duration, Instant};
 /// Longer than the silence after which a client hears something.
 const PREFILL_MS: u64 = 12_500;
 
-async fn thoughtful() -> SimNode {
+/// What clients are to bear.
+const MINUTE_MS: u64 = 61_000;
+const HALF_A_MINUTE_MS: u64 = 31_500;
+
+async fn silent_for(ms: u64) -> SimNode {
     let profile = Profile::ollama("nas").model(SimModel::new("m").loaded(true)).parallel(16);
-    SimNode::start(profile.ttft_ms(PREFILL_MS)).await.unwrap()
+    SimNode::start(profile.ttft_ms(ms)).await.unwrap()
 }
 
 /// The body as it came, with the second in which each piece came.
@@ -29,8 +34,8 @@ async fn pieces(answer: reqwest::Response, began: Instant) -> Vec<(u64, String)>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_dialect_is_kept_alive_in_its_own_words() {
-    let nas = thoughtful().await;
+async fn r36_each_dialect_is_kept_alive_in_its_own_words() {
+    let nas = silent_for(PREFILL_MS).await;
     let gateway = Gateway::over(&[&nas], "max_concurrent = 16").await;
     let hi = json!([{ "role": "user", "content": "hi" }]);
     let chat = json!({ "model": "m", "stream": true, "messages": hi });
@@ -38,6 +43,18 @@ async fn each_dialect_is_kept_alive_in_its_own_words() {
     let plain = json!({ "model": "m", "messages": hi });
     let cases = [
         ("/v1/chat/completions", chat.clone(), ": still here\n", "data: [DONE]\n\n"),
+        (
+            "/v1/completions",
+            json!({ "model": "m", "stream": true, "prompt": "hi" }),
+            ": still here\n",
+            "data: [DONE]\n\n",
+        ),
+        (
+            "/v1/responses",
+            json!({ "model": "m", "stream": true, "input": "hi" }),
+            ": still here\n",
+            "\"type\":\"response.completed\"",
+        ),
         ("/v1/messages", message, "event: ping\ndata: {\"type\": \"ping\"}\n\n", "message_stop"),
         ("/api/chat", plain, "\"message\":{\"content\":\"\",\"role\":\"assistant\"}", "\"done\":true"),
         ("/api/generate", json!({ "model": "m", "prompt": "hi" }), "\"response\":\"\"", "\"done\":true"),
@@ -70,7 +87,7 @@ async fn each_dialect_is_kept_alive_in_its_own_words() {
 
 /// Silence in the middle of an answer, and an error after the status was committed.
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_in_the_middle_and_an_error_behind_it() {
+async fn r36_silence_in_the_middle_and_an_error_behind_it() {
     let slow = SimNode::start(Profile::ollama("slow").model(SimModel::new("m").loaded(true)).tok_s(0.08))
         .await
         .unwrap();
@@ -117,19 +134,75 @@ async fn who_leaves_early_is_gone() {
     assert_eq!(gateway.snapshot().await.totals.cancelled, 1);
 }
 
+/// R36: the official clients, unchanged, against a minute of silence before the first token.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_clients_bear_it() {
-    let Some(python) = Python::or_skip("the_official_clients_bear_it") else { return };
-    let nas = thoughtful().await;
+async fn r36_the_official_clients_bear_a_minute_of_silence() {
+    let Some(python) = Python::or_skip("r36_the_official_clients_bear_a_minute_of_silence") else { return };
+    let nas = silent_for(MINUTE_MS).await;
     let gateway = Gateway::over(&[&nas], "max_concurrent = 16").await;
-    let (openai, anthropic, ollama) = tokio::join!(
+    let (openai, responses, anthropic, ollama) = tokio::join!(
         python.run(Library::Openai, &gateway.url, "m", &["--calls", "chat_stream"]),
+        python.run(Library::Openai, &gateway.url, "m", &["--calls", "response_stream"]),
         python.run(Library::Anthropic, &gateway.url, "m", &["--calls", "message_stream"]),
         python.run(Library::Ollama, &gateway.url, "m", &["--calls", "chat_stream"]),
     );
-    for (report, call) in [(&openai, "chat_stream"), (&anthropic, "message_stream"), (&ollama, "chat_stream")]
-    {
+    for (report, call) in [
+        (&openai, "chat_stream"),
+        (&responses, "response_stream"),
+        (&anthropic, "message_stream"),
+        (&ollama, "chat_stream"),
+    ] {
         let call = report.call(call);
         assert!(call.ok && call.text.starts_with("nas answers with m:"), "{call:?}");
     }
+    assert_eq!(nas.stats().generations_started, 4, "and nobody asked twice");
+}
+
+/// R36: a node's own comments stay comments: they become no `data:` and are not lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn r36_a_nodes_comments_stay_comments() {
+    let nas = SimNode::start(Profile::ollama("nas").model(SimModel::new("m").loaded(true))).await.unwrap();
+    let gateway = Gateway::over(&[&nas], "").await;
+    let pieces: [&[u8]; 6] = [
+        b": OPENROUTER PROCESSING\n\n",
+        b":\n\n: ping\n",
+        b"data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n",
+        b": keep-alive ",
+        b"\n\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+        b"data: [DONE]\n\n",
+    ];
+    nas.set_fault(in_pieces("/v1/chat/completions", &pieces));
+    let got = gateway.chat("m", true).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(got, pieces.concat());
+}
+
+/// R43: an answer in one piece that takes its time. Eight minutes are half a minute here: nothing of ours counts this silence but
+/// the cap of 30 minutes, and every clock that must not touch it has passed by then: pings of the silent node (1 s), idle pools
+/// (4 s), heartbeats (10 s), dead peers (16 s), heads and bodies of requests (30 s).
+/// (Clients have clocks of their own: undici gives up after 300 s without a head, so long answers are better streamed.)
+#[tokio::test(flavor = "multi_thread")]
+async fn r43_an_answer_in_one_piece_may_take_its_time() {
+    let nas = silent_for(HALF_A_MINUTE_MS).await;
+    let gateway = Gateway::over(&[&nas], "max_concurrent = 16").await;
+    let hi = json!([{ "role": "user", "content": "hi" }]);
+    let body = json!({ "model": "m", "stream": false, "max_tokens": 64, "messages": hi, "input": "hi" });
+    let asked = ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"].map(|path| {
+        let request = gateway.post(path, &body).header("x-request-id", path.replace('/', "-"));
+        tokio::spawn(async move {
+            let answer = request.send().await.unwrap();
+            (path, answer.status(), answer.bytes().await.unwrap())
+        })
+    });
+    let began = Instant::now();
+    for answer in asked {
+        let (path, status, got) = answer.await.unwrap();
+        assert_eq!(
+            (status.as_u16(), Some(&got)),
+            (200, nas.sent(&path.replace('/', "-")).as_ref()),
+            "{path}"
+        );
+        assert!(serde_json::from_slice::<Value>(&got).is_ok(), "{path}: no sign of life in it");
+    }
+    assert!(began.elapsed() >= Duration::from_millis(HALF_A_MINUTE_MS));
+    assert_eq!(nas.stats().generations_started, 4, "and nobody asked twice");
 }

@@ -17,7 +17,7 @@ async fn r29_no_request_is_lost_to_a_closing_connection() {
     let gateway = Gateway::over(&[&nas], "").await;
     let (gateway, nas) = (&gateway, &nas);
     let clients = (0..8).map(|client| async move {
-        for round in 0..8u64 {
+        for round in 0..16u64 {
             let answer = gateway.chat("m", round % 2 == 0).send().await.unwrap();
             assert_eq!(answer.status(), StatusCode::OK, "client {client}, round {round}");
             let body = tokio::time::timeout(Duration::from_secs(8), answer.text()).await;
