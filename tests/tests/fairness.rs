@@ -58,15 +58,18 @@ async fn held() -> (SimNode, Gateway, JoinHandle<End>) {
     (node, gateway, holder)
 }
 
+/// What its owner may write of it.
+const VRAM: &str = "vram = \"3GB\"";
+
 /// A machine whose memory holds one model at a time; a load takes `load_ms`.
-async fn one_model_at_a_time(load_ms: u64, models: &[&str]) -> (SimNode, Gateway) {
+async fn one_model_at_a_time(load_ms: u64, models: &[&str], more: &str) -> (SimNode, Gateway) {
     let mut profile =
         Profile::ollama("gpu").vram(3 << 30).load_ms(load_ms).ttft_ms(20).tok_s(500.0).tokens(5);
     for model in models {
         profile = profile.model(SimModel::new(*model));
     }
     let node = SimNode::start(profile).await.unwrap();
-    let gateway = Gateway::start(&config(&[(&node, "vram = \"3GB\"")], "")).await;
+    let gateway = Gateway::start(&config(&[(&node, more)], "")).await;
     gateway.until_up(1).await;
     (node, gateway)
 }
@@ -125,7 +128,17 @@ async fn a_full_line_makes_room_for_somebody_else() {
 /// R55: a hundred requests, in turn for two models that do not fit together, make ten loads at most.
 #[tokio::test(flavor = "multi_thread")]
 async fn r55_a_hundred_in_turn_make_few_loads() {
-    let (node, gateway) = one_model_at_a_time(400, &["a", "b"]).await;
+    alternate(VRAM, 10).await;
+}
+
+/// R55: where nobody wrote down how much memory there is, evictions tell; until they have, a few loads more are made.
+#[tokio::test(flavor = "multi_thread")]
+async fn r55_what_does_not_fit_is_learned() {
+    alternate("", 20).await;
+}
+
+async fn alternate(more: &str, most_loads: usize) {
+    let (node, gateway) = one_model_at_a_time(400, &["a", "b"], more).await;
     let requests = (0..100usize).map(|at| {
         let key = format!("client-{}", at / 2 % 5);
         ask(chat(&gateway, ["a", "b"][at % 2], &key, 5, &format!("r-{at}")))
@@ -133,15 +146,15 @@ async fn r55_a_hundred_in_turn_make_few_loads() {
     let ends: Vec<End> = stream::iter(requests).buffer_unordered(40).collect().await;
     assert!(ends.iter().all(|end| end.status == 200));
     let longest = ends.iter().map(|end| end.took).max().unwrap();
-    println!("{} loads, longest {longest:?}", node.loads());
-    assert!(node.loads() <= 10, "{} loads", node.loads());
+    println!("{more:?}: {} loads, longest {longest:?}", node.loads());
+    assert!(node.loads() <= most_loads, "{} loads", node.loads());
     assert!(longest < Duration::from_secs(30), "{longest:?}");
 }
 
 /// R55: the same in the worst order, from two who ask again as soon as they are answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn r55_two_who_ask_again_and_again_do_not_thrash() {
-    let (node, gateway) = one_model_at_a_time(400, &["a", "b"]).await;
+    let (node, gateway) = one_model_at_a_time(400, &["a", "b"], VRAM).await;
     let one_after_the_other = |model: &'static str| {
         let gateway = &gateway;
         async move {
@@ -156,10 +169,43 @@ async fn r55_two_who_ask_again_and_again_do_not_thrash() {
     assert!(node.loads() <= 10, "{} loads", node.loads());
 }
 
+/// R57: somebody else's client evicts our model. That is seen, and theirs is left in memory for 20 s: no ping-pong.
+#[tokio::test(flavor = "multi_thread")]
+async fn r57_somebody_elses_model_is_left_in_memory() {
+    let (node, gateway) = one_model_at_a_time(50, &["a", "x"], VRAM).await;
+    assert_eq!(ask(chat(&gateway, "a", "ann", 5, "first")).await.status, 200);
+    let is_loaded = |s: &lamplighter_core::snapshot::Snapshot, name: &str| {
+        s.nodes[0].models.iter().any(|model| model.name == name && model.loaded == Some(true))
+    };
+    gateway.until(|s| is_loaded(s, "a")).await;
+    let body = json!({ "model": "x", "stream": false, "messages": [{ "role": "user", "content": "hi" }] });
+    let theirs = gateway.http.post(format!("{}/api/chat", node.url())).json(&body);
+    let began = Instant::now();
+    assert_eq!(ask(theirs.try_clone().unwrap()).await.status, 200);
+    gateway.until(|s| is_loaded(s, "x") && !is_loaded(s, "a")).await;
+    let seen = began.elapsed();
+    assert!(seen < Duration::from_secs(8), "{seen:?}");
+    let ours = spawn(chat(&gateway, "a", "ann", 5, "second"));
+    gateway.until(|s| s.nodes[0].waiting == 1).await;
+    // They go on, and are not disturbed.
+    while began.elapsed() < Duration::from_secs(18) {
+        assert_eq!(ask(theirs.try_clone().unwrap()).await.status, 200);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(!ours.is_finished());
+    assert_eq!((node.loads(), node.loaded()), (2, vec!["x".to_owned()]));
+    // Then it is our turn, and only once.
+    let end = ours.await.unwrap();
+    assert_eq!((end.status, node.loads()), (200, 3));
+    assert!(began.elapsed() >= Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
 /// R58: one client sends a hundred times as much as the other. The small one waits at most twice as long as alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn r58_a_flood_does_not_double_the_others_wait() {
-    let profile = Profile::ollama("node").model(SimModel::new("m").loaded(true)).parallel(16).tok_s(100.0);
+    let profile =
+        Profile::ollama("node").model(SimModel::new("m").loaded(true)).parallel(16).tok_s(100.0).tokens(100);
     let node = SimNode::start(profile).await.unwrap();
     let gateway = Gateway::start(&config(&[(&node, "max_concurrent = 4")], "")).await;
     gateway.until_up(1).await;

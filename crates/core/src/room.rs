@@ -11,7 +11,7 @@ mod line;
 mod tests;
 mod turn;
 
-pub use turn::{LINGER_MS, Need, OVERDUE_MS, RESIDENCE_MS, loaded};
+pub use turn::{LINGER_MS, Look, Need, OVERDUE_MS, RESIDENCE_MS, loaded};
 
 use crate::{fleet::NodeId, operation::Lane, wake::Lobby};
 use desk::{Desk, Running, Waiters};
@@ -353,10 +353,10 @@ impl Room {
         }
     }
 
-    /// A node was looked at: these models, by key and with their bytes, are in its memory.
-    pub fn sees(&mut self, node: NodeId, loaded: &[(Arc<str>, u64)], now_ms: u64) {
+    /// A node was looked at.
+    pub fn sees(&mut self, node: NodeId, look: Look<'_>, now_ms: u64) {
         if let Some(desk) = self.desks.get_mut(&node) {
-            desk.sees(node, loaded, &self.running, now_ms);
+            desk.sees(node, look, &self.running, now_ms);
             self.grant(node, now_ms);
         }
     }

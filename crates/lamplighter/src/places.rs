@@ -3,7 +3,7 @@
 use crate::clock;
 use lamplighter_core::{
     fleet::NodeId,
-    room::{Arrival, Client, Entry, Place, Room, Seat, Ticket, Told},
+    room::{Arrival, Client, Entry, Look, Place, Room, Seat, Ticket, Told},
 };
 use std::{
     collections::HashMap,
@@ -96,9 +96,12 @@ impl Places {
         self.change(|inner, now_ms| inner.room.open(node, now_ms));
     }
 
-    /// A node was looked at: these models, by key and with their bytes, are in its memory.
-    pub fn sees(&self, node: NodeId, loaded: &[(Arc<str>, u64)]) {
-        self.change(|inner, now_ms| inner.room.sees(node, loaded, now_ms));
+    /// A node was looked at, which took so long: these models, by key and with their bytes, are in its memory.
+    pub fn sees(&self, node: NodeId, loaded: &[(Arc<str>, u64)], took_ms: u64) {
+        self.change(|inner, now_ms| {
+            let look = Look { loaded, began_ms: now_ms.saturating_sub(took_ms) };
+            inner.room.sees(node, look, now_ms);
+        });
     }
 
     /// Forgets what is known of nodes that are gone, as soon as nobody is there.

@@ -3,7 +3,7 @@
 use super::{
     Client, Place, Seat, Ticket, Waiter,
     line::Line,
-    turn::{Asking, Demand, Key, Turn},
+    turn::{Asking, Demand, Key, Look, Turn},
 };
 use crate::{fleet::NodeId, operation::Lane};
 use std::collections::HashMap;
@@ -83,7 +83,7 @@ impl Desk {
 
     /// Nothing of it would be missed, and nothing is known of it either.
     pub(super) fn is_blank(&self) -> bool {
-        self.is_idle() && self.warming.is_none() && !self.shut && self.turn.is_empty()
+        self.is_idle() && self.warming.is_none() && !self.shut && self.turn.is_blank()
     }
 
     /// Everybody who waits here for the machine to wake.
@@ -186,11 +186,11 @@ impl Desk {
     }
 
     /// The node was looked at.
-    pub(super) fn sees(&mut self, node: NodeId, loaded: &[(Key, u64)], running: &Running, now_ms: u64) {
+    pub(super) fn sees(&mut self, node: NodeId, look: Look<'_>, running: &Running, now_ms: u64) {
         self.positions = None;
         let here = Place { node, lane: Lane::Generate, model: Key::default() };
         let wanted = &self.wanted;
-        self.turn.sees(loaded, now_ms, |model| demand(&here, model, running, wanted).running);
+        self.turn.sees(look, now_ms, |model| demand(&here, model, running, wanted).running);
     }
 
     fn tidy(&mut self, client: Client) {

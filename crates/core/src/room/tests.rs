@@ -7,7 +7,7 @@ mod turns;
 mod wakes;
 
 use super::*;
-use house::{House, arrival, seat, sized};
+use house::{House, arrival, of_bytes, seat, sized};
 
 const ANN: Client = Client(1);
 const BOB: Client = Client(2);

@@ -26,8 +26,8 @@ pub const LINGER_MS: u64 = 1_000;
 pub struct Need {
     /// Bytes that it takes.
     pub bytes: u64,
-    /// Bytes that there are in all.
-    pub of_bytes: u64,
+    /// Bytes that there are in all, when that is known. Else what an eviction has shown counts.
+    pub of_bytes: Option<u64>,
 }
 
 impl Need {
@@ -37,14 +37,26 @@ impl Need {
     pub fn of(node: &Node, model: &Model) -> Option<Self> {
         match node.engine {
             _ if model.remote => None,
-            Some(Engine::Lmstudio) => Some(Self { bytes: 1, of_bytes: 1 }),
+            Some(Engine::Lmstudio) => Some(Self { bytes: 1, of_bytes: Some(1) }),
             Some(Engine::Vllm | Engine::Openai) => None,
-            Some(Engine::Ollama | Engine::Llamacpp) | None => Some(Self {
-                bytes: fit::needed_bytes(model)?,
-                of_bytes: node.vram_bytes.filter(|&all| all > 0)?,
-            }),
+            Some(Engine::Ollama | Engine::Llamacpp) | None => {
+                Some(Self { bytes: fit::needed_bytes(model)?, of_bytes: node.config.vram_bytes })
+            }
         }
     }
+}
+
+/// A model that was used within this time, ms, does not leave the memory by itself: no engine's keep-alive is shorter unless
+/// somebody set it so.
+const LATELY_MS: u64 = 60_000;
+
+/// What a look at a node has found.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// The models in memory, by key, with their bytes.
+    pub loaded: &'a [(Arc<str>, u64)],
+    /// When the look began, ms, by the room's clock.
+    pub began_ms: u64,
 }
 
 /// The key of a model, as places have it.
@@ -63,6 +75,8 @@ pub(super) struct Turn {
     hold: Option<Hold>,
     /// What was loaded when the node was last looked at.
     seen: Vec<(Key, u64)>,
+    /// The memory holds less than this: a model had to leave for another.
+    less_than_bytes: Option<u64>,
 }
 
 /// A model whose turn it is.
@@ -74,6 +88,8 @@ struct Member {
     used_ms: Option<u64>,
     /// It has been seen in memory since it came in.
     was_seen: bool,
+    /// It has been evicted since: it has no turn, although some of its requests may still run.
+    is_out: bool,
 }
 
 /// Somebody else has put a model in the place of ours: it is left there for a while.
@@ -112,16 +128,23 @@ impl Turn {
         if self.has(asking.model) {
             return true;
         }
-        let kept = self.members.iter().filter(|member| self.keeps(member, asking, demand(&member.model)));
+        let others = self.members.iter().filter(|member| *member.model != *asking.model);
+        let kept = others.filter(|member| self.keeps(member, asking, demand(&member.model)));
         let kept: u64 = kept.map(|member| member.bytes).sum();
-        kept == 0 || kept.saturating_add(need.bytes) <= need.of_bytes
+        kept == 0 || self.holds(kept.saturating_add(need.bytes), need)
+    }
+
+    /// Does the memory hold so many bytes, as far as anybody knows?
+    fn holds(&self, bytes: u64, need: Need) -> bool {
+        need.of_bytes.is_none_or(|all| bytes <= all)
+            && self.less_than_bytes.is_none_or(|too_many| bytes < too_many)
     }
 
     /// Does a model keep its turn against who asks?
     fn keeps(&self, member: &Member, asking: Asking<'_>, demand: Demand) -> bool {
         let lingers =
             || !asking.alone && self.lingers_until(member).is_some_and(|until_ms| asking.now_ms < until_ms);
-        demand.running || !self.closing && (demand.waiting || lingers())
+        demand.running || !self.closing && !member.is_out && (demand.waiting || lingers())
     }
 
     /// Until when a model keeps its turn after its last request. `None` before its first has ended.
@@ -135,28 +158,35 @@ impl Turn {
         let others: u64 = hold.loaded.iter().map(|(_, bytes)| bytes).sum();
         asking.now_ms < hold.until_ms
             && hold.loaded.iter().all(|(model, _)| **model != *asking.model)
-            && others.saturating_add(need.bytes) > need.of_bytes
+            && !self.holds(others.saturating_add(need.bytes), need)
     }
 
     /// Has that model its turn?
     pub(super) fn has(&self, model: &str) -> bool {
-        self.members.iter().any(|member| *member.model == *model)
+        self.members.iter().any(|member| *member.model == *model && !member.is_out)
     }
 
     /// A request for that model begins: it has its turn now, beside those that keep theirs.
     pub(super) fn begins(&mut self, model: &Key, asking: Asking<'_>, demand: impl Fn(&Key) -> Demand) {
         let Some(need) = asking.need else { return };
-        if let Some(member) = self.members.iter_mut().find(|member| member.model == *model) {
+        let known = self.members.iter_mut().find(|member| member.model == *model);
+        if let Some(member) = known.filter(|member| !member.is_out) {
             member.bytes = need.bytes;
             return;
         }
         let mut kept = std::mem::take(&mut self.members);
-        kept.retain(|member| self.keeps(member, asking, demand(&member.model)));
+        kept.retain(|member| member.model != *model && self.keeps(member, asking, demand(&member.model)));
         if kept.is_empty() || self.closing {
             self.due_ms = None;
         }
         self.members = kept;
-        self.members.push(Member { model: model.clone(), bytes: need.bytes, used_ms: None, was_seen: false });
+        self.members.push(Member {
+            model: model.clone(),
+            bytes: need.bytes,
+            used_ms: None,
+            was_seen: false,
+            is_out: false,
+        });
         (self.since_ms, self.closing) = (asking.now_ms, false);
         // What is held for somebody else may be used by ours too; whatever else begins ends that.
         self.hold.take_if(|hold| hold.loaded.iter().all(|(other, _)| other != model));
@@ -194,20 +224,41 @@ impl Turn {
         lingers.chain(ends).chain(held).filter(|at_ms| *at_ms > now_ms).min()
     }
 
-    /// The node was looked at: these models are in memory. When one of ours that was seen there is gone, and another that is
-    /// none of ours has come, then somebody else has evicted it: theirs stays for a while.
-    pub(super) fn sees(&mut self, loaded: &[(Key, u64)], now_ms: u64, runs: impl Fn(&Key) -> bool) {
+    /// The node was looked at, and these models are in memory.
+    ///
+    /// One of ours that was used a moment ago and is gone has been evicted: the memory does not hold it beside what is there
+    /// or runs. When it was seen there before, and a model that is none of ours has come, then somebody else has evicted it:
+    /// theirs stays for a while.
+    pub(super) fn sees(&mut self, look: Look<'_>, now_ms: u64, runs: impl Fn(&Key) -> bool) {
+        let Look { loaded, began_ms } = look;
         let is_in = |list: &[(Key, u64)], model: &str| list.iter().any(|(other, _)| **other == *model);
-        let has_come = loaded.iter().any(|(model, _)| !self.has(model) && !is_in(&self.seen, model));
-        let mut evicted = false;
+        let taken: u64 = loaded.iter().map(|(_, bytes)| bytes).sum();
+        // More than was thought is there at once.
+        self.less_than_bytes.take_if(|too_many| taken >= *too_many);
+        let is_out = |member: &&Member| !is_in(loaded, &member.model);
+        let was_used_lately = |used_ms: u64| used_ms < began_ms && now_ms < used_ms + LATELY_MS;
+        let mut evictions = Vec::new();
+        for evicted in self.members.iter().filter(is_out).filter(|it| it.used_ms.is_some_and(was_used_lately))
+        {
+            let coming =
+                self.members.iter().filter(is_out).filter(|it| it.model != evicted.model && runs(&it.model));
+            let there = coming.map(|it| it.bytes).fold(taken, u64::saturating_add);
+            if there > 0 {
+                self.less_than_bytes = Some(there.saturating_add(evicted.bytes));
+                evictions.push(evicted.model.clone());
+            }
+        }
+        let is_new = |model: &Key| !self.has(model) && !is_in(&self.seen, model);
+        let has_come = loaded.iter().any(|(model, _)| is_new(model));
+        let mut lost = false;
         self.members.retain_mut(|member| {
-            let is_there = is_in(loaded, &member.model);
-            let is_gone = member.was_seen && !is_there && !runs(&member.model);
-            member.was_seen |= is_there;
-            evicted |= is_gone;
-            !is_gone
+            let is_lost = member.was_seen && !is_in(loaded, &member.model) && !runs(&member.model);
+            member.was_seen |= is_in(loaded, &member.model);
+            lost |= is_lost;
+            member.is_out |= evictions.contains(&member.model);
+            !is_lost
         });
-        if evicted && has_come {
+        if lost && has_come {
             self.hold = Some(Hold { until_ms: now_ms + RESIDENCE_MS, loaded: loaded.to_vec() });
         } else if let Some(hold) = &mut self.hold {
             // What has left since then needs no protection.
@@ -216,9 +267,14 @@ impl Turn {
         self.seen = loaded.to_vec();
     }
 
-    /// Nothing is known of it that would have to be kept.
+    /// It is nobody's turn.
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty() && self.hold.is_none()
+    }
+
+    /// Nothing is known of the memory that would have to be kept.
+    pub(super) fn is_blank(&self) -> bool {
+        self.is_empty() && self.less_than_bytes.is_none()
     }
 }
 

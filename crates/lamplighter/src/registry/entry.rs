@@ -16,6 +16,7 @@ use lamplighter_core::{
     model::{Model, key},
     node::Engine,
     patience::Patience,
+    room,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -129,6 +130,7 @@ impl Entry {
             }
             changed |= self.unblock_loaded();
             changed |= self.offer();
+            self.places.sees(self.id, &room::loaded(&self.listed), u64::from(look.took_ms));
         }
         changed | self.fold(look.report)
     }

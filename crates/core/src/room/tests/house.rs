@@ -8,7 +8,12 @@ pub fn seat(node: u32, model: &str, limit: u32) -> Seat {
 
 /// On a node with ten bytes of memory.
 pub fn sized(node: u32, model: &str, limit: u32, bytes: u64) -> Seat {
-    Seat { need: Some(Need { bytes, of_bytes: 10 }), ..seat(node, model, limit) }
+    Seat { need: Some(Need { bytes, of_bytes: Some(10) }), ..seat(node, model, limit) }
+}
+
+/// On a node of which nobody knows how much memory it has.
+pub fn of_bytes(node: u32, model: &str, limit: u32, bytes: u64) -> Seat {
+    Seat { need: Some(Need { bytes, of_bytes: None }), ..seat(node, model, limit) }
 }
 
 pub fn arrival(client: Client, seats: Vec<Seat>) -> Arrival {
@@ -77,6 +82,13 @@ impl House {
     pub fn leave_nth(&mut self, at: usize) -> Vec<Ticket> {
         let (place, client) = self.held.remove(at);
         self.room.leave(&place, client, self.now_ms);
+        self.granted()
+    }
+
+    /// The node is looked at; each model takes six bytes.
+    pub fn sees(&mut self, node: u32, models: &[&str]) -> Vec<Ticket> {
+        let loaded: Vec<(Arc<str>, u64)> = models.iter().map(|model| ((*model).into(), 6)).collect();
+        self.room.sees(NodeId(node), Look { loaded: &loaded, began_ms: self.now_ms }, self.now_ms);
         self.granted()
     }
 

@@ -78,9 +78,7 @@ proptest! {
                     house.tick_at(at_ms);
                 }
                 Step::Sees(node, model) => {
-                    let loaded: Vec<(Arc<str>, u64)> =
-                        ["a", "b", "c", "x"].get(usize::from(model)).map(|it| ((*it).into(), 6)).into_iter().collect();
-                    house.room.sees(NodeId(node), &loaded, house.now_ms);
+                    house.sees(node, &["a", "b", "c", "x"][usize::from(model)..][..1]);
                 }
                 Step::Shut(node) => house.room.shut(NodeId(node)),
                 Step::Open(node) => house.room.open(NodeId(node), house.now_ms),
