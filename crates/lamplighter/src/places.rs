@@ -267,7 +267,10 @@ impl Drop for Queued {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lamplighter_core::{operation::Lane, room::WAIT_MS};
+    use lamplighter_core::{
+        operation::Lane,
+        room::{LINGER_MS, Need, WAIT_MS},
+    };
 
     fn arrival(client: u64) -> Arrival {
         let place = Place { node: NodeId(1), lane: Lane::Generate, model: "m".into() };
@@ -314,20 +317,38 @@ mod tests {
         second.granted().await.unwrap();
     }
 
-    /// The two minutes, by the timer itself: its clock is moved, not waited for.
-    #[tokio::test(start_paused = true)]
-    async fn the_timer_ends_a_wait() {
+    #[tokio::test]
+    async fn who_has_waited_to_the_end_is_told() {
+        let places = Arc::new(Places::default());
+        let Entered::Held(_held) = places.enter(arrival(1)) else { panic!() };
+        let mut second = queued(places.enter(arrival(2)));
+        places.change(|inner, now_ms| inner.room.tick(now_ms + WAIT_MS - 1_000));
+        assert!(tokio::time::timeout(Duration::from_millis(20), second.granted()).await.is_err());
+        places.change(|inner, now_ms| inner.room.tick(now_ms + WAIT_MS));
+        assert_eq!(second.granted().await.unwrap_err(), Left::Expired);
+        drop(second);
+        assert_eq!(places.load_of(NodeId(1)), (1, 0));
+    }
+
+    /// A turn that ends by time alone: nothing else happens in this room.
+    #[tokio::test]
+    async fn the_timer_ends_a_turn() {
         let places = Arc::new(Places::default());
         let stop = CancellationToken::new();
         let timer = tokio::spawn(places.clone().keep_time(stop.clone()));
-        let Entered::Held(_held) = places.enter(arrival(1)) else { panic!() };
-        let mut second = queued(places.enter(arrival(2)));
-        // The room's clock does not stand still here: what is due is made due.
-        let waiting = tokio::time::timeout(Duration::from_millis(WAIT_MS / 2), second.granted()).await;
-        assert!(waiting.is_err(), "half the time");
-        places.change(|inner, now_ms| inner.room.tick(now_ms + WAIT_MS));
-        assert_eq!(second.granted().await.unwrap_err(), Left::Expired);
-        assert_eq!(places.load_of(NodeId(1)), (1, 0));
+        let asks_for = |client: u64, model: &str| {
+            let mut arrival = arrival(client);
+            arrival.seats[0].place.model = model.into();
+            arrival.seats[0].need = Some(Need { bytes: 6, of_bytes: Some(10) });
+            arrival
+        };
+        let Entered::Held(held) = places.enter(asks_for(1, "a")) else { panic!() };
+        let mut second = queued(places.enter(asks_for(2, "b")));
+        drop(held);
+        let began = std::time::Instant::now();
+        let granted = tokio::time::timeout(Duration::from_secs(30), second.granted()).await.unwrap();
+        assert_eq!(granted.unwrap().seat, 0);
+        assert!(began.elapsed() >= Duration::from_millis(LINGER_MS / 2), "{:?}", began.elapsed());
         stop.cancel();
         timer.await.unwrap();
     }
