@@ -172,7 +172,7 @@ async fn t52_smuggled_requests() {
         );
         let hidden = smuggled.replace("smuggled", &format!("smuggled-{i}"));
         let bytes = format!("{head}{rest}{after}").replace('\u{1}', &hidden);
-        async move { socket::talk(host, bytes.as_bytes(), Duration::from_secs(2)).await }
+        async move { socket::talk(host, bytes.as_bytes(), Duration::from_secs(4)).await }
     });
     let talks: Vec<Talk> = talks.buffered(24).collect().await;
     let seen = node.seen();
