@@ -8,7 +8,7 @@ mod sleepers;
 mod standing;
 
 pub use rules::{RULES, Reason, Rule};
-pub use similar::distance;
+pub use similar::{distance, instead};
 pub use sleepers::{Asleep, Course, course};
 pub use standing::Standing;
 

@@ -111,6 +111,9 @@ pub struct Node {
     pub active: u32,
     /// Requests waiting for it.
     pub waiting: u32,
+    /// Requests waiting in the engine itself, where it tells: ours, and those of others who ask it directly.
+    #[serde(default)]
+    pub engine_waiting: Option<u32>,
     /// Its models: as it lists them, or as last seen when it is gone.
     pub models: Vec<Model>,
     /// Round-trip time of the last good probe, milliseconds.

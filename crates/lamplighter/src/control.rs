@@ -1,6 +1,7 @@
 //! What the control API, the tray and the command line are told: snapshots, and why a request would go where.
 
 mod explain;
+mod versions;
 mod problems;
 mod sleep;
 
@@ -338,6 +339,7 @@ impl Control {
                 priority: node.config.priority,
                 active,
                 waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+                engine_waiting: node.told.queue.map(|queue| queue.waiting),
                 models: node.models.to_vec(),
                 probe_ms: node.probe_ms,
                 cloud: node.config.url.is_cloud(),

@@ -48,6 +48,7 @@ export function node(state: State = { state: 'up' }, change: Partial<Plain> = {}
     priority: 0,
     active: 0,
     waiting: 0,
+    engine_waiting: null,
     models: [model()],
     probe_ms: 2,
     cloud: false,

@@ -1,6 +1,6 @@
 //! Names that look like the one that was asked for.
 
-use crate::{alias, fleet::Fleet, operation::Dialect};
+use crate::{alias, fleet::Fleet, model, operation::Dialect};
 
 /// Up to three listed names or aliases that look like `name`.
 pub(super) fn similar(fleet: &Fleet, name: &str, dialect: Dialect) -> Vec<String> {
@@ -24,6 +24,20 @@ pub(super) fn similar(fleet: &Fleet, name: &str, dialect: Dialect) -> Vec<String
         .collect();
     close.sort();
     close.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+/// What there is to ask for instead of `name`, which nobody has any more: names that look like it, else the first five that are
+/// listed. The list itself may be a moment behind, and still name it.
+#[must_use]
+pub fn instead(fleet: &Fleet, name: &str, dialect: Dialect) -> Vec<String> {
+    let is_other = |other: &String| model::key(other) != model::key(name);
+    let mut close = similar(fleet, name, dialect);
+    close.retain(is_other);
+    if close.is_empty() {
+        let listed = fleet.catalogue.in_dialect(&fleet.nodes, dialect).map(|entry| entry.name.clone());
+        close = listed.filter(is_other).take(5).collect();
+    }
+    close
 }
 
 /// Levenshtein's distance, for short names.

@@ -26,6 +26,7 @@ pub(super) fn node(name: &str, state: State) -> Node {
         priority: 0,
         active: 0,
         waiting: 0,
+        engine_waiting: None,
         models: vec![],
         probe_ms: None,
         cloud: false,

@@ -119,11 +119,17 @@ pub(super) fn word_and_why(node: &Node) -> String {
 
 /// `2 active`, `2 active, 1 waiting`; `None` when nothing runs there.
 pub(super) fn activity(node: &Node) -> Option<String> {
-    match (node.active, node.waiting) {
+    let ours = match (node.active, node.waiting) {
         (0, 0) => None,
         (active, 0) => Some(format!("{active} active")),
         (active, waiting) => Some(format!("{active} active, {waiting} waiting")),
-    }
+    };
+    let theirs = node
+        .engine_waiting
+        .filter(|waiting| *waiting > 0)
+        .map(|waiting| format!("{waiting} in its own line"));
+    let said: Vec<String> = ours.into_iter().chain(theirs).collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// Tokens per second of all answers that are coming, rounded; `None` while there is nothing to measure.

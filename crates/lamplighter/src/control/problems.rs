@@ -39,6 +39,7 @@ impl Control {
         problems.extend(self.of_the_door(house).map(|said| said.problem));
         problems.extend(self.unknown_alias_models(house));
         problems.extend(drifts(house));
+        problems.extend(super::versions::mismatch(house));
         problems.sort_by_key(|problem| problem.level);
         problems
     }

@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{Response, header};
-use lamplighter_core::{budget, fleet::Node, refusal::Refusal, route::Candidate};
+use lamplighter_core::{budget, fleet::Node, refusal::Refusal, route::{self, Candidate}};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -123,6 +123,16 @@ impl Trip {
 
     /// All has been tried: the last node's own error, or what each one met.
     pub(super) fn give_up(&mut self) -> Ended {
+        if let Some((response, ..)) = &self.last_error
+            && self.tries.sent() == 0
+            && matches!(response.status().as_u16(), 400 | 404)
+        {
+            // Lists have changed under way: whoever was asked does not have it any more (R17). What there is now helps more than
+            // one engine's own words.
+            let (model, dialect) = (self.envelope.model.clone(), self.call.operation.dialect());
+            let similar = route::instead(&self.proxy.registry.house().fleet, &model, dialect);
+            return Ended::Refused(Refusal::ModelUnknown { model, similar });
+        }
         match self.last_error.take() {
             Some((response, node, model)) => Ended::NodeSaid { response, node, model },
             None => Ended::Refused(Refusal::AllFailed {

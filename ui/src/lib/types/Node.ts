@@ -71,6 +71,10 @@ active: number,
  */
 waiting: number, 
 /**
+ * Requests waiting in the engine itself, where it tells: ours, and those of others who ask it directly.
+ */
+engine_waiting: number | null, 
+/**
  * Its models: as it lists them, or as last seen when it is gone.
  */
 models: Array<Model>, 
