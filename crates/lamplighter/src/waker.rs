@@ -247,19 +247,7 @@ impl Waker {
         let mut changes = self.parts.registry.subscribe();
         loop {
             let house = changes.borrow_and_update().clone();
-            let sight = {
-                let sleepers = self.lock();
-                let Some(running) = sleepers.get(&node).and_then(|sleeper| sleeper.running.as_ref()) else {
-                    return;
-                };
-                sight(&house, node, running.model.as_deref())
-            };
-            match sight {
-                Ok(Some(sight)) => self.on(node, Event::Seen(sight)),
-                Ok(None) => {}
-                // The node has left the configuration.
-                Err(()) => self.on(node, Event::Cancelled),
-            }
+            self.see(&house, node);
             let Some(next_ms) = self.lock().get(&node).and_then(|sleeper| sleeper.wake.next_ms()) else {
                 return;
             };
@@ -269,6 +257,23 @@ impl Waker {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(at) => self.on(node, Event::Tick),
             }
+        }
+    }
+
+    /// Tells a wake under way what is to be seen of its node now.
+    fn see(self: &Arc<Self>, house: &House, node: NodeId) {
+        let sight = {
+            let sleepers = self.lock();
+            let Some(running) = sleepers.get(&node).and_then(|sleeper| sleeper.running.as_ref()) else {
+                return;
+            };
+            sight(house, node, running.model.as_deref())
+        };
+        match sight {
+            Ok(Some(sight)) => self.on(node, Event::Seen(sight)),
+            Ok(None) => {}
+            // The node has left the configuration.
+            Err(()) => self.on(node, Event::Cancelled),
         }
     }
 
@@ -384,6 +389,8 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if self.counts && self.ended.borrow().is_none() {
+            // It may leave because the node is up, before the wake has been told: then it was woken, and not left.
+            self.waker.see(&self.waker.parts.registry.house(), self.node);
             self.waker.on(self.node, Event::Left);
         }
     }

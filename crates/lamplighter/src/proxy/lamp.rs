@@ -113,6 +113,7 @@ impl Trip {
         };
         let mut queued = match places.enter(arrival) {
             Entered::Held(held) => {
+                self.tries.woken(asleep.node);
                 self.kept = Some((asleep.node, held));
                 return Ok(false);
             }
@@ -127,6 +128,7 @@ impl Trip {
                 () = under_way.cancel_token().cancelled() => return Err(requests.why_cancelled()),
                 granted = queued.granted() => return match granted {
                     Ok(held) => {
+                        self.tries.woken(asleep.node);
                         self.kept = Some((asleep.node, held));
                         Ok(false)
                     }

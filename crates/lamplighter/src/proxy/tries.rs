@@ -47,6 +47,11 @@ impl Tries {
         self.0.push(Met { node, model, words, was_sent, again });
     }
 
+    /// This node was woken since: what it met before it slept is no reason against it. How often the request was sent still counts.
+    pub(super) fn woken(&mut self, node: NodeId) {
+        self.0.iter_mut().filter(|met| met.node == node).for_each(|met| met.again = Again::First);
+    }
+
     /// How often it was sent.
     pub(super) fn sent(&self) -> usize {
         self.0.iter().filter(|met| met.was_sent).count()
