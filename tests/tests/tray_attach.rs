@@ -10,7 +10,7 @@ use lamplighter_core::{
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use lamplighter_tests::{
     desktop::{
-        app::{App, asks_models},
+        app::{App, asks_models, free_port},
         config,
         host::TrayHost,
         menu::Icon,
@@ -100,6 +100,44 @@ async fn a_gateway_that_runs_is_shown_followed_and_left_running() {
     app.terminate();
     assert_eq!(app.end(QUICK).await.code(), Some(0));
     assert_eq!(asks_models(&url).await, Some(200), "only the app has ended");
+}
+
+/// The file gives the gateway another port: its own tray follows, and so does one that is only attached, without a word of alarm.
+#[tokio::test(flavor = "multi_thread")]
+async fn r88_the_tray_follows_its_gateway_to_another_port() {
+    for attached in [true, false] {
+        let Some(screen) = screen("r88_the_tray_follows_its_gateway_to_another_port") else { return };
+        let host = TrayHost::start(screen.bus()).await.unwrap();
+        let (config, old) = config(&screen, &[]);
+        let served = if attached { Some(Served::start(&screen, &config).await) } else { None };
+        if attached {
+            wait_for("the service", async || asks_models(&format!("http://{old}")).await).await;
+        }
+        let app = App::hidden(&screen, &config);
+        app.ready().await;
+        let icon = Icon::appear(&host).await;
+        icon.row("the old address", |text| text == old).await;
+        let new = format!("127.0.0.1:{}", free_port());
+        let text = std::fs::read_to_string(&config).unwrap().replace(&old, &new);
+        std::fs::write(&config, text).unwrap();
+        wait_for("the new address", async || {
+            let rows = icon.rows().await?;
+            let alarm = rows.iter().find(|row| row.text.starts_with("Not connected"));
+            assert!(alarm.is_none(), "{alarm:?}");
+            rows.iter().any(|row| row.text == new).then_some(())
+        })
+        .await;
+        assert_eq!(asks_models(&format!("http://{new}")).await, Some(200));
+        wait_for("the old port closed", async || {
+            asks_models(&format!("http://{old}")).await.is_none().then_some(())
+        })
+        .await;
+        // What it copies and asks goes there too.
+        let pause = icon.any_row("the pause", |row| row.text == "Pause until I resume").await;
+        icon.click(&pause).await;
+        icon.row("the pause", |text| text == "Paused until you resume").await;
+        drop(served);
+    }
 }
 
 /// A thousand snapshots at full speed, each of them different and every other one with other rows, from a gateway that is
