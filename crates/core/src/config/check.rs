@@ -96,8 +96,13 @@ fn check_nodes(config: &Config, complaints: &mut Vec<Complaint>) {
             ));
         }
         if is_ourselves(&config.server, &node.url) {
-            let message = format!("{} is this Lamplighter itself, not a machine with models", node.url);
-            complaints.push(error(at("node", i, "url"), message));
+            let itself = format!("{} is this Lamplighter itself, not a machine with models", node.url);
+            // A further port may be held by an engine: then it is left to it, and may be a node.
+            complaints.push(if node.url.port() == config.server.port() {
+                error(at("node", i, "url"), itself)
+            } else {
+                warning(at("node", i, "url"), format!("{itself}, unless another program holds that port"))
+            });
         }
         if node.url.host().parse().is_ok_and(|ip| !may_lead_to(node.url.host(), ip)) {
             let message = format!("{} is no machine with models", node.url);
