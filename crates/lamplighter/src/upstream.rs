@@ -23,7 +23,10 @@ use resolve::Guarded;
 use std::{
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -275,6 +278,8 @@ pub struct Pulse {
     last_good_ms: AtomicU64,
     wanted: AtomicU8,
     nudge: Notify,
+    /// The watcher counts the silence: it need not be told of each request.
+    counted: AtomicBool,
     /// A request has failed there since the last that went well.
     failing: AtomicBool,
 }
@@ -331,6 +336,15 @@ impl Pulse {
         }
     }
 
+    /// Is there no request whose silence would count? From then on the next one nudges again.
+    pub fn is_at_rest(&self) -> bool {
+        // In this order, against a request that opens just now: it sees the flag down and nudges, or it is seen here.
+        self.open.load(SeqCst) == 0 && {
+            self.counted.store(false, SeqCst);
+            self.open.load(SeqCst) == 0
+        }
+    }
+
     /// Requests open there now.
     #[must_use]
     pub fn open(&self) -> u32 {
@@ -346,10 +360,12 @@ impl OpenRequest {
     /// Opens one.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>) -> Self {
-        if upstream.pulse.open.fetch_add(1, Relaxed) == 0 {
+        if upstream.pulse.open.fetch_add(1, SeqCst) == 0 {
             // From now on its silence counts.
             upstream.pulse.beat();
-            upstream.pulse.nudge.notify_one();
+            if !upstream.pulse.counted.swap(true, SeqCst) {
+                upstream.pulse.nudge.notify_one();
+            }
         }
         Self(upstream)
     }

@@ -87,6 +87,10 @@ impl Watcher {
                     next_look = Instant::now() + next;
                 }
                 () = tokio::time::sleep(ping_in.unwrap_or_default()), if ping_in.is_some() && pings.len() < PINGS => {
+                    // While it slept, a good byte may have come, or the last request gone.
+                    if self.ping_in(last_ping_ms).is_none_or(|left| !left.is_zero()) {
+                        continue;
+                    }
                     last_ping_ms = clock::mono_ms();
                     self.cut_if_silent();
                     pings.push(self.ping.clone().ask(engine));
@@ -120,7 +124,7 @@ impl Watcher {
     /// How long until the next ping is due; `None` while no request is open.
     fn ping_in(&self, last_ping_ms: u64) -> Option<Duration> {
         let pulse = &self.upstream.pulse;
-        if pulse.open() == 0 {
+        if pulse.is_at_rest() {
             return None;
         }
         let due_ms = (pulse.last_good_ms() + SILENCE_MS).max(last_ping_ms + SILENCE_MS);

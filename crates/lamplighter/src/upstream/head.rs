@@ -1,8 +1,9 @@
 //! The heads of HTTP/1.1 messages: ours is written, the node's is read (RFC 9112, 2 to 6).
 
 use super::framing::{Chunk, Framing};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, response, uri::Authority};
+use std::mem::MaybeUninit;
 
 /// Header fields of an answer.
 const FIELDS: usize = 100;
@@ -48,9 +49,10 @@ pub struct Head {
 /// What is wrong with it, in words.
 pub fn read(buffer: &mut BytesMut, interim: &mut u32) -> Result<Option<Head>, &'static str> {
     loop {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-        let mut answer = httparse::Response::new(&mut fields);
-        let end = match answer.parse(buffer) {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+        let mut answer = httparse::Response::new(&mut []);
+        let reader = httparse::ParserConfig::default();
+        let end = match reader.parse_response_with_uninit_headers(&mut answer, buffer, &mut fields) {
             Ok(httparse::Status::Complete(end)) => end,
             Ok(httparse::Status::Partial) if buffer.len() > HEAD_CAP => return Err("its head has no end"),
             Ok(httparse::Status::Partial) => return Ok(None),
@@ -71,22 +73,19 @@ pub fn read(buffer: &mut BytesMut, interim: &mut u32) -> Result<Option<Head>, &'
             continue;
         }
         let is_1_1 = answer.version == Some(1);
-        let mut at = [(0, 0, 0, 0); FIELDS];
         let base = buffer.as_ptr() as usize;
-        let count = answer.headers.len();
-        for (at, field) in at.iter_mut().zip(answer.headers.iter()) {
-            // Where name and value stand in the buffer, to be cut out of it without a copy.
-            let (name, value) = (field.name.as_ptr() as usize - base, field.value.as_ptr() as usize - base);
-            *at = (name, field.name.len(), value, field.value.len());
-        }
+        // Where names and values stand in the buffer, to be cut out of it without a copy.
+        let stands = |text: &[u8]| ((text.as_ptr() as usize).wrapping_sub(base), text.len());
+        let at: Vec<_> =
+            answer.headers.iter().map(|field| (stands(field.name.as_bytes()), stands(field.value))).collect();
         let bytes = buffer.split_to(end).freeze();
-        let mut headers = HeaderMap::with_capacity(count);
-        for &(name, name_length, value, value_length) in &at[..count] {
+        let mut headers = HeaderMap::with_capacity(at.len());
+        for ((name, name_length), (value, value_length)) in at {
             let name = HeaderName::from_bytes(&bytes[name..name + name_length])
                 .map_err(|_| "a header's name is none")?;
-            // Empty values have no place of their own in the buffer.
+            // An empty value has no place of its own in the buffer.
             let value =
-                if value_length == 0 { bytes.slice(..0) } else { bytes.slice(value..value + value_length) };
+                if value_length == 0 { Bytes::new() } else { bytes.slice(value..value + value_length) };
             let value = HeaderValue::from_maybe_shared(value).map_err(|_| "a header's value is none")?;
             headers.append(name, value);
         }
