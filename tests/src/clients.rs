@@ -175,6 +175,34 @@ impl Call {
     }
 }
 
+/// The official clients for JavaScript, to the end of one streamed call of each: OpenAI's chat and responses, Anthropic's
+/// messages, Ollama's chat. `None`, with the test written down as skipped, where they are not.
+///
+/// # Panics
+/// When they take too long, or end without a report.
+pub async fn in_javascript(test: &str, url: &str, model: &str) -> Option<Report> {
+    let libraries = std::env::var_os("LAMPLIGHTER_NODE_CLIENTS").filter(|place| Path::new(place).is_dir());
+    let mut command = tokio::process::Command::new("node");
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/clients/js/streams.mjs"))
+        .args([url, model]);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("LAMPLIGHTER_NODE_CLIENTS", libraries.clone().unwrap_or_default());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = libraries.and_then(|_| command.spawn().ok());
+    let Some(child) = child else {
+        crate::house::skip(
+            test,
+            "no Node.js with client libraries: run `env $(cargo xtask tools) cargo test …`",
+        );
+        return None;
+    };
+    let output =
+        tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("in time").expect("it ran");
+    let said = String::from_utf8_lossy(&output.stderr);
+    Some(serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("no report ({error}): {said}")))
+}
+
 fn script(library: Library) -> PathBuf {
     let name = match library {
         Library::Openai => "openai_chat.py",

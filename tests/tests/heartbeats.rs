@@ -4,7 +4,7 @@
 
 use lamplighter_simnode::{Fault, Profile, SimModel, SimNode};
 use lamplighter_tests::{
-    clients::{Library, Python},
+    clients::{self, Library, Python},
     house::Gateway,
     peers::in_pieces,
 };
@@ -134,17 +134,19 @@ async fn who_leaves_early_is_gone() {
     assert_eq!(gateway.snapshot().await.totals.cancelled, 1);
 }
 
-/// R36: the official clients, unchanged, against a minute of silence before the first token.
+/// R36: the official clients, unchanged, in Python and JavaScript, against a minute of silence before the first token.
 #[tokio::test(flavor = "multi_thread")]
-async fn r36_the_official_clients_bear_a_minute_of_silence() {
-    let Some(python) = Python::or_skip("r36_the_official_clients_bear_a_minute_of_silence") else { return };
+async fn r36_a_minute_of_silence_is_borne_by_the_official_clients() {
+    let test = "r36_a_minute_of_silence_is_borne_by_the_official_clients";
+    let Some(python) = Python::or_skip(test) else { return };
     let nas = silent_for(MINUTE_MS).await;
     let gateway = Gateway::over(&[&nas], "max_concurrent = 16").await;
-    let (openai, responses, anthropic, ollama) = tokio::join!(
+    let (openai, responses, anthropic, ollama, javascript) = tokio::join!(
         python.run(Library::Openai, &gateway.url, "m", &["--calls", "chat_stream"]),
         python.run(Library::Openai, &gateway.url, "m", &["--calls", "response_stream"]),
         python.run(Library::Anthropic, &gateway.url, "m", &["--calls", "message_stream"]),
         python.run(Library::Ollama, &gateway.url, "m", &["--calls", "chat_stream"]),
+        clients::in_javascript(test, &gateway.url, "m"),
     );
     for (report, call) in [
         (&openai, "chat_stream"),
@@ -155,7 +157,12 @@ async fn r36_the_official_clients_bear_a_minute_of_silence() {
         let call = report.call(call);
         assert!(call.ok && call.text.starts_with("nas answers with m:"), "{call:?}");
     }
-    assert_eq!(nas.stats().generations_started, 4, "and nobody asked twice");
+    let Some(javascript) = javascript else { return };
+    assert_eq!(javascript.calls.len(), 4);
+    for call in &javascript.calls {
+        assert!(call.ok && call.text.starts_with("nas answers with m:"), "JavaScript: {call:?}");
+    }
+    assert_eq!(nas.stats().generations_started, 8, "and nobody asked twice");
 }
 
 /// R36: a node's own comments stay comments: they become no `data:` and are not lost.

@@ -42,6 +42,7 @@ pub const TESTS: &[Package] = &[
     package("fonts-dejavu-core", "dejavu-sans-fonts", "ttf-dejavu"),
     package("iproute2", "iproute", "iproute2"),
     package("nftables", "nftables", "nftables"),
+    package("curl", "curl", "curl"),
 ];
 /// To test the pages in a browser. Ubuntu's package is a snap, which cannot be used here.
 pub const BROWSER: &[Package] = &[package("chromium", "chromium", "chromium")];

@@ -1,7 +1,7 @@
 //! What the tests run against besides our own code: a real llama-server, tiny models, the
 //! official client libraries. Built once into a cache folder, keyed by what they are made from.
 
-use crate::{cache, child};
+use crate::{cache, child, node};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,21 +41,26 @@ pub struct Tools {
     llama_server: PathBuf,
     models: PathBuf,
     python: PathBuf,
+    node_clients: PathBuf,
 }
 
 impl Tools {
     /// The variables by which a test finds its tools.
-    pub fn environment(&self) -> [(&'static str, &Path); 3] {
+    pub fn environment(&self) -> [(&'static str, &Path); 4] {
         [
             ("LAMPLIGHTER_LLAMA_SERVER", &self.llama_server),
             ("LAMPLIGHTER_TINY_MODELS", &self.models),
             ("LAMPLIGHTER_PYTHON", &self.python),
+            ("LAMPLIGHTER_NODE_CLIENTS", &self.node_clients),
         ]
     }
 
     fn complete(&self) -> bool {
         let marker = self.python.parent().and_then(Path::parent).map(|venv| venv.join(COMPLETE));
-        self.llama_server.is_file() && self.models.is_dir() && marker.is_some_and(|m| m.is_file())
+        self.llama_server.is_file()
+            && self.models.is_dir()
+            && self.node_clients.is_dir()
+            && marker.is_some_and(|m| m.is_file())
     }
 }
 
@@ -84,6 +89,9 @@ pub fn prepare(root: &Path) -> Result<Tools, String> {
     {
         client_libraries(venv, &pins, &cache)?;
     }
+    if !tools.node_clients.is_dir() {
+        node_clients(&tools, &pins, &cache)?;
+    }
     if !tools.models.is_dir() {
         tiny_models(&tools, &pins, &cache)?;
     }
@@ -100,10 +108,12 @@ fn places(root: &Path, cache: &Path) -> Result<Tools, String> {
     about_python.args(["-c", "import sys; print(sys.version, sys.base_prefix)"]);
     let (_, python) = child::capture(&mut about_python, MINUTE)?;
     let venv = cache::key(&[&text("requirements.txt")?, python.as_bytes()]);
+    let node_clients = cache::key(&[&text("clients/js/package-lock.json")?]);
     let models = cache::key(&[&text("make_tiny_gguf.py")?, format!("{MODELS:?}").as_bytes()]);
     let server = cache::key(&[&text("llama-server.txt")?, CMAKE_FLAGS.join(" ").as_bytes()]);
     Ok(Tools {
         python: cache.join(format!("venv-{venv}/bin/python")),
+        node_clients: cache.join(format!("node-clients-{node_clients}")),
         models: cache.join(format!("models-{models}")),
         llama_server: cache.join(format!("llama-server-{server}/llama-server")),
     })
@@ -120,6 +130,19 @@ fn client_libraries(venv: &Path, pins: &Path, cache: &Path) -> Result<(), String
     pip.arg("install").arg("-r").arg(pins.join("requirements.txt"));
     child::logged(&mut pip, 10 * MINUTE, &log, say)?;
     fs::write(venv.join(COMPLETE), "").map_err(|e| format!("{}: {e}", venv.display()))
+}
+
+fn node_clients(tools: &Tools, pins: &Path, cache: &Path) -> Result<(), String> {
+    eprintln!("client libraries for JavaScript: installing into {}", tools.node_clients.display());
+    let building = cache::new_folder(cache, "tmp-node-clients")?;
+    for name in ["package.json", "package-lock.json"] {
+        let from = pins.join("clients/js").join(name);
+        fs::copy(&from, building.join(name)).map_err(|e| format!("{}: {e}", from.display()))?;
+    }
+    let mut npm = node::npm(&building, true, &["ci", "--ignore-scripts", "--no-audit", "--no-fund"])?;
+    let log = cache::fresh_log(cache, "node-clients.log");
+    child::logged(&mut npm, 10 * MINUTE, &log, &mut |line: &str| eprintln!("client libraries: {line}"))?;
+    cache::rename(&building, &tools.node_clients)
 }
 
 fn tiny_models(tools: &Tools, pins: &Path, cache: &Path) -> Result<(), String> {
