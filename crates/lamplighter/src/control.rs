@@ -1,9 +1,9 @@
 //! What the control API, the tray and the command line are told: snapshots, and why a request would go where.
 
 mod explain;
-mod versions;
 mod problems;
 mod sleep;
+mod versions;
 
 pub use explain::Question;
 pub use problems::OfTheDoor;

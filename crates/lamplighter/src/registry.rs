@@ -5,8 +5,8 @@ mod entry;
 mod keeper;
 mod overlay;
 mod ping;
-mod resume;
 mod remembered;
+mod resume;
 mod watcher;
 
 use crate::{engines, places::Places, upstream::Upstream};

@@ -81,6 +81,7 @@ pub const MODULES: &[Row] = &[
             "registry",
             "speeds",
             "steering",
+            "upstream",
             "waker",
         ],
     ),

@@ -8,7 +8,12 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{Response, header};
-use lamplighter_core::{budget, fleet::Node, refusal::Refusal, route::{self, Candidate}};
+use lamplighter_core::{
+    budget,
+    fleet::Node,
+    refusal::Refusal,
+    route::{self, Candidate},
+};
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -1,6 +1,9 @@
 //! The registry's task: takes in what watchers and requests report, and publishes the house.
 
-use super::{Around, House, Memory, Order, Watched, canary, entry::Entry, overlay::Overlay, ping, resume::Resume, watcher};
+use super::{
+    Around, House, Memory, Order, Watched, canary, entry::Entry, overlay::Overlay, ping, resume::Resume,
+    watcher,
+};
 use crate::{
     clock, engines,
     upstream::{Upstream, Wanted},
