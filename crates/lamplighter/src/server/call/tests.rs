@@ -32,7 +32,7 @@ proptest! {
             prop_assert!(!up.contains_key(name), "{}", name);
         }
         prop_assert_eq!(&up["x-request-id"], "req_1");
-        prop_assert_eq!(up.get_all(header::VIA).iter().last().unwrap(), "1.1 lamplighter");
+        prop_assert_eq!(up.get_all(header::VIA).iter().next_back().unwrap(), "1.1 lamplighter");
         let hops: usize = up["x-lamplighter-hop"].to_str().unwrap().parse().unwrap();
         prop_assert!(hops > passed, "it never counts down");
     }
