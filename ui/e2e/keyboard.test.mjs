@@ -45,7 +45,7 @@ const status = (text) => page.locator('[role="status"]', { hasText: text }).wait
 
 describe('by keyboard alone', () => {
   it('Tab reaches everything in reading order, and each stop can be seen', async () => {
-    const wanted = [/^Overview/, /^Add a machine$/, /^nas, up/, /^workstation, up/, /^laptop, away/, /^Keyboard shortcuts/, /^Routing: Automatic/, /^Copy base URL/, /^nas, up/, /^5 models/, /^Unload all/, /^More about nas/, /^workstation, up/, /^4 models/, /^Free the GPU/, /^More about workstation/, /^laptop, away/, /^3 models/, /^More about laptop/, /^Add a machine…/, /^Cancel this request: Claude Code/, /^Cancel this request: Open WebUI/, /^Cancel this request: n8n/];
+    const wanted = [/^Overview/, /^Add a machine$/, /^nas, up/, /^workstation, up/, /^laptop, away/, /^Keyboard shortcuts/, /^Routing: Automatic/, /^Copy base URL/, /^nas, up/, /^Last 24 hours/, /^5 models/, /^Unload all/, /^More about nas/, /^workstation, up/, /^Last 24 hours/, /^4 models/, /^Free the GPU/, /^More about workstation/, /^laptop, away/, /^Last 24 hours/, /^3 models/, /^More about laptop/, /^Add a machine…/, /^Cancel this request: Claude Code/, /^Cancel this request: Open WebUI/, /^Cancel this request: n8n/];
     for (const name of wanted) {
       await press('Tab');
       assert.match(await focus(), name);
@@ -55,6 +55,20 @@ describe('by keyboard alone', () => {
       });
       assert.ok(ring, `no ring on ${name}`);
     }
+  });
+
+  it('W wakes a machine, and the arrow keys walk its day', async () => {
+    await mock.mock({ house: 'lamp', say: 0, forget: true });
+    await page.getByRole('heading', { name: 'tower' }).waitFor();
+    await page.locator('[data-node="tower"]').focus();
+    await press('w');
+    await status('Waking tower');
+    assert.ok(mock.asked().some((one) => one.does === 'POST nodes/tower/wake'));
+    await tabTo(/^Last 24 hours/);
+    await press('End');
+    await status(/^\d\d:\d\d (asleep|up)/);
+    await press('Home');
+    await status(/no data/);
   });
 
   it('F6 goes round the regions, both ways', async () => {

@@ -33,6 +33,12 @@ for (const theme of ['light', 'dark']) {
   await shot(`overview-empty-${theme}`, 'empty', { theme });
   await shot(`overview-disconnected-${theme}`, 'lively', { theme }, lose);
   await shot(`overview-states-${theme}`, 'states', { theme, height: 760 });
+  await shot(`overview-lamp-${theme}`, 'lamp', { theme, width: 1280, height: 800 }, (page) => page.getByText('Why?').click());
+  await shot(`overview-wakes-${theme}`, 'lamp', { theme, width: 1280, height: 800 }, async (page) => {
+    await page.getByRole('button', { name: 'More about tower' }).click();
+    await page.getByRole('menuitem', { name: 'Past wakes' }).click();
+    await page.getByText('did not wake, 120 s').waitFor();
+  });
   await shot(`overview-paused-${theme}`, 'paused', { theme });
   await shot(`overview-folded-${theme}`, 'lively', { theme, height: 800 }, (page) => page.locator('[data-node="workstation"] .fold').click());
   await shot(`overview-menu-${theme}`, 'lively', { theme }, (page) => page.getByRole('button', { name: 'More about workstation' }).click());

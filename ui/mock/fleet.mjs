@@ -54,6 +54,7 @@ export const node = (name, state, more = {}) => ({
   cloud: false,
   can_load: true,
   ...more,
+  sleep: { can_wake: false, can_sleep: false, waking: null, failure: null, usual_ms: null, elsewhere: false, gpu_lost: false, ...more.sleep },
 });
 
 const NEVER = '2318-01-01T00:00:00Z';
@@ -145,6 +146,17 @@ export const houses = {
     requests: [],
     problems: [down('cellar'), { code: 'refusing', level: 'problem', message: 'office refuses our requests', hint: 'set its api_key', node: 'office' }],
   }),
+  lamp: () => ({
+    nodes: [
+      workstation({ sleep: { can_wake: true, can_sleep: true, usual_ms: 41_000 } }),
+      node('tower', { state: 'asleep' }, { gpu: 'RTX 3090', presence: 'sleeps', since_ms: Date.now() - 125 * MIN, models: laptopModels(), sleep: { can_wake: true, can_sleep: true, usual_ms: 41_000 } }),
+      node('devbox', { state: 'waking', stage: 'reachable' }, { gpu: 'RTX 5060 Ti 16 GB', presence: 'sleeps', since_ms: Date.now() - 23_000, models: laptopModels(), sleep: { can_wake: true, usual_ms: 41_000, waking: { stage: 'reachable', started_ms: Date.now() - 23_000, timeout_ms: 120_000, rounds: 4, waiters: 3, by_person: false, asked_by: 'open-webui for coder' } } }),
+      node('garage', { state: 'asleep' }, { gpu: 'A4000', presence: 'sleeps', since_ms: Date.now() - 600 * MIN, models: laptopModels(), sleep: { can_wake: true, failure: { code: 'never_answered', words: 'did not wake: called 14 times, nothing heard for 120 s', checklist: [{ what: 'The lights at its network socket', how: 'Dark while it sleeps: the card has no power. Turn off ErP in the firmware.' }, { what: 'The address', how: 'It must be the MAC of the cable\u2019s own card.' }] } } }),
+    ],
+    requests: [],
+    problems: [],
+    prompts: [{ node: 'tower', model: 'coder', client: 'cline', until_ms: Date.now() + 17_000 }],
+  }),
   many: () => ({
     nodes: Array.from({ length: 30 }, (_, n) => node(`gpu-${String(n + 1).padStart(2, '0')}`, { state: n % 4 === 3 ? 'asleep' : 'up' }, { gpu: 'RTX 4090', vram_bytes: 24 * GIB, models: n % 3 === 0 ? workstationModels() : laptopModels(), active: n % 3 })),
     requests: Array.from({ length: 12 }, (_, n) => request(`client ${n + 1}`, 'qwen3-coder:30b', `gpu-0${(n % 9) + 1}`, n % 2 ? streaming(n + 3, 1, 40 + n) : {}, n + 3)),
@@ -174,7 +186,7 @@ export const houses = {
 /** A whole snapshot of the named house. */
 export function build(name) {
   const { gateway = {}, ...rest } = houses[name]();
-  return { seq: 1, at_ms: Date.now(), models: [], offers: [], ...structuredClone(base), ...rest, gateway: { ...base.gateway, ...gateway } };
+  return { seq: 1, at_ms: Date.now(), models: [], offers: [], prompts: [], ...structuredClone(base), ...rest, gateway: { ...base.gateway, ...gateway } };
 }
 
 /** Lets a quarter of a second go by: streams stream, the rest stays. */
@@ -185,4 +197,16 @@ export function live(snapshot) {
   for (const one of snapshot.requests) {
     if (one.stage === 'streaming' && one.rate) one.events = Math.round(((now - one.first_byte_ms) / 1000) * one.rate);
   }
+}
+
+/** A day of quarters of an hour: asleep at night, up and busy by day, a hole, a bad moment. */
+export function day(seed) {
+  return Array.from({ length: 96 }, (_, at) => {
+    const hour = (at / 4 + seed * 3) % 24;
+    if (at < 6) return { cell: 'no-data' };
+    if (hour < 7) return { cell: seed === 0 ? 'up' : 'asleep' };
+    if (at === 60) return { cell: 'down' };
+    if (at % 17 === 0) return { cell: 'part', share: 40 };
+    return { cell: at % 3 ? 'up' : 'answered' };
+  });
 }

@@ -6,7 +6,7 @@ import { createReadStream, existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { build, houses, live, node } from './fleet.mjs';
+import { build, houses, live, node, day } from './fleet.mjs';
 
 const DIST = join(fileURLToPath(new URL('.', import.meta.url)), '../dist');
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
@@ -43,13 +43,18 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
     if (!url.pathname.startsWith('/control/v1/')) return no(404, 'not_found', 'nothing is here');
     const path = url.pathname.slice('/control/v1/'.length);
     const does = `${request.method} ${path}`;
-    if (path !== 'events' && path !== 'session') state.asked.push({ does, body });
+    if (!['events', 'session', 'availability'].includes(path)) state.asked.push({ does, body });
     if (does === 'POST session') {
       if (!state.once.delete(body?.once)) return no(404, 'code_spent', 'this code was used, or is older than a minute', 'run `lamplighter open` again');
       return send(200, { token: state.token });
     }
     if (request.headers.authorization !== `Bearer ${state.token}`) return no(401, 'unauthorized', 'the key is wrong');
     if (does === 'GET snapshot') return send(200, state.snapshot);
+    if (does === 'GET availability') {
+      const slot_ms = 900_000;
+      const from_ms = (Math.floor(Date.now() / slot_ms) - 95) * slot_ms;
+      return send(200, { from_ms, slot_ms, nodes: Object.fromEntries(state.snapshot.nodes.map((one, at) => [one.name, day(at)])) });
+    }
     if (does === 'GET events') {
       if (state.refuse) return no(state.refuse, 'mock', 'the mock refuses');
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
@@ -85,6 +90,21 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
       if (verb === 'load' && one.size_bytes > 20e9) return no(409, 'no_room', `${body.model} does not fit on ${name}`, 'unload something first');
       const size = Math.round(one.size_bytes * 1.07);
       Object.assign(one, verb === 'load' ? { loaded: true, loaded_bytes: size, vram_bytes: size, expires_at: new Date(Date.now() + 300_000).toISOString() } : empty);
+      return done();
+    }
+    if (kind === 'nodes' && verb === 'wakes') {
+      const wake = (minutes, more) => ({ node: name, started_ms: Date.now() - minutes * 60_000, cause: 'request', asked_by: 'open-webui for coder', outcome: 'ready', reason: null, rounds: 3, reachable_ms: 9_000, api_ms: 31_000, ready_ms: 41_000, ended_ms: 41_000, ...more });
+      return send(200, { wakes: [wake(130), wake(400, { cause: 'person', asked_by: null }), wake(1500, { outcome: 'failed', reason: 'did not wake', reachable_ms: null, api_ms: null, ready_ms: null, ended_ms: 120_000 })] });
+    }
+    if (kind === 'nodes' && verb === 'wake') {
+      const waking = { stage: 'packet', started_ms: Date.now(), timeout_ms: 120_000, rounds: 1, waiters: 0, by_person: true, asked_by: null };
+      if (method === 'POST') Object.assign(which, { state: 'waking', stage: 'packet', sleep: { ...which.sleep, waking, failure: null } });
+      else Object.assign(which, { state: 'asleep', sleep: { ...which.sleep, waking: null } });
+      return done(method === 'POST' ? 202 : 204);
+    }
+    if (method === 'POST' && (verb === 'sleep' || verb === 'home')) return done();
+    if (method === 'POST' && kind === 'prompts') {
+      snapshot.prompts = snapshot.prompts.filter((one) => one.node !== name);
       return done();
     }
     if (method === 'PUT' && kind === 'route') {

@@ -48,6 +48,26 @@ export type NewNode = {
 /** A node as the file has it: what was left out is null. */
 export type WrittenNode = { name: string; url: string; gpu: string | null; vram_bytes: number | null; priority: number | null; max_concurrent: number | null; has_key: boolean };
 
+/** One quarter of an hour of a node. */
+export type Cell = { cell: 'no-data' | 'up' | 'answered' | 'asleep' | 'away' | 'down' } | { cell: 'part'; share: number };
+
+/** The last day of every node: from when, how long a cell is, and its cells, oldest first. */
+export type Availability = { from_ms: number; slot_ms: number; nodes: Record<string, Cell[]> };
+
+/** A wake as it is kept; stages count from its start. */
+export type PastWake = {
+  started_ms: number;
+  cause: 'person' | 'request';
+  asked_by: string | null;
+  outcome: 'ready' | 'failed' | 'cancelled' | 'interrupted' | null;
+  reason: string | null;
+  rounds: number;
+  reachable_ms: number | null;
+  api_ms: number | null;
+  ready_ms: number | null;
+  ended_ms: number | null;
+};
+
 /** What answered at an address. */
 export type Identity = { url: string; engine: Engine; version: string | null; models: number };
 
@@ -175,6 +195,18 @@ export const cancelRequest = (id: string): Promise<void> => call('DELETE', `requ
 export const loadModel = (node: string, model: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/load`, { model }, 'long');
 /** Takes one model out of memory, or all of them. */
 export const unloadModel = (node: string, model?: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/unload`, model === undefined ? {} : { model }, 'long');
+/** Wakes a machine; how it goes on stands in the snapshots. */
+export const wakeNode = (node: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/wake`);
+export const cancelWake = (node: string): Promise<void> => call('DELETE', `nodes/${encodeURIComponent(node)}/wake`);
+export const sleepNode = (node: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/sleep`, undefined, 'long');
+/** The network we are on is a home of this machine too. */
+export const isHome = (node: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/home`);
+/** Answers whether a machine is woken for a request that asks. */
+export const answerPrompt = (node: string, choice: 'wake' | 'elsewhere'): Promise<void> => call('POST', `prompts/${encodeURIComponent(node)}`, { choice });
+/** The last day of every node, in quarters of an hour. */
+export const availability = (): Promise<Availability> => ask('GET', 'availability');
+/** A machine's past wakes, newest first. */
+export const pastWakes = async (node: string): Promise<PastWake[]> => (await ask<{ wakes: PastWake[] }>('GET', `nodes/${encodeURIComponent(node)}/wakes?limit=10`)).wakes;
 export const setRoute = (order: RouteOrder): Promise<void> => call('PUT', 'route', order);
 export const addNode = (node: NewNode): Promise<void> => call('POST', 'nodes', node);
 /** Changes a node; its API key is dropped when its address changes, because it was given for the old one. */
