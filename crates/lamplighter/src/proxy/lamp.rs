@@ -3,9 +3,9 @@
 use super::{Proxy, trip::Trip};
 use crate::{
     live::UnderWay,
-    places::{Entered, Left},
+    places::{Entered, Held, Left},
     registry::House,
-    waker::Choice,
+    waker::{Choice, Waiting},
 };
 use lamplighter_core::{
     fleet::Node,
@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// How long a person may think about whether a machine is woken.
 const ASKING: Duration = Duration::from_secs(20);
+/// How long a machine that lets requests in may take to be known as up.
+const TOLD: Duration = Duration::from_secs(2);
 /// Largest body in which an order to unload a model is looked for: it says nothing else.
 const UNLOAD_BYTES: usize = 4_096;
 
@@ -112,11 +114,7 @@ impl Trip {
             lobby_bytes: Some(self.call.body.len() as u64),
         };
         let mut queued = match places.enter(arrival) {
-            Entered::Held(held) => {
-                self.tries.woken(asleep.node);
-                self.kept = Some((asleep.node, held));
-                return Ok(false);
-            }
+            Entered::Held(held) => return Ok(self.enters(asleep, held, &mut waiting).await),
             Entered::Full { .. } => return Err(Refusal::LobbyFull { node: node.name().into() }),
             Entered::Queued(queued) => queued,
         };
@@ -127,11 +125,7 @@ impl Trip {
                 biased;
                 () = under_way.cancel_token().cancelled() => return Err(requests.why_cancelled()),
                 granted = queued.granted() => return match granted {
-                    Ok(held) => {
-                        self.tries.woken(asleep.node);
-                        self.kept = Some((asleep.node, held));
-                        Ok(false)
-                    }
+                    Ok(held) => Ok(self.enters(asleep, held, &mut waiting).await),
                     Err(Left::Displaced { .. }) => Err(Refusal::LobbyFull { node: node.name().into() }),
                     Err(Left::Expired) => {
                         let waited_s = Duration::from_millis(WAIT_MS).as_secs();
@@ -163,6 +157,17 @@ impl Trip {
                 }
             }
         }
+    }
+
+    /// A place is there: the door opens a moment before everybody has been told that the machine is up, and until then a plan would
+    /// still find it asleep.
+    async fn enters(&mut self, asleep: &Asleep, held: Held, waiting: &mut Waiting) -> bool {
+        let told = tokio::time::timeout(TOLD, waiting.ended()).await;
+        if matches!(told.ok().flatten().as_deref(), Some(Outcome::Ready { .. })) {
+            self.tries.woken(asleep.node);
+            self.kept = Some((asleep.node, held));
+        }
+        false
     }
 
     /// Asks a person, where one looks; meanwhile and without an answer it is as under `fallback`.
