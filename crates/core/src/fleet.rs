@@ -62,6 +62,8 @@ pub struct Node {
     pub marks: Marks,
     /// Something there answers, even if it is only a port that refuses.
     pub reachable: bool,
+    /// Its models used its GPU before it slept, and run without it now.
+    pub gpu_lost: bool,
     /// What it tells of itself, beyond its models.
     pub told: Told,
     /// Its models as last seen; kept while it is away, so that we can say where a model is.
@@ -86,6 +88,7 @@ impl Node {
             why: None,
             suspect: false,
             reachable: false,
+            gpu_lost: false,
             marks: Marks::default(),
             told: Told::default(),
             models: Arc::default(),

@@ -1,5 +1,7 @@
 //! How quick the room is: bounds that only an accidental square passes.
 
+#![allow(clippy::disallowed_methods, reason = "core reads no clock; its test for speed has to")]
+
 use lamplighter_core::{
     fleet::NodeId,
     operation::Lane,

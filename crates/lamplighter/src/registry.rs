@@ -2,6 +2,7 @@
 
 mod canary;
 mod entry;
+mod gpu;
 mod keeper;
 mod overlay;
 mod ping;

@@ -100,6 +100,7 @@ fn trouble(node: &Node) -> Option<&'static str> {
         (State::Degraded, false) if node.marks.on_trial => None,
         (State::Degraded, _) => Some("degraded"),
         (_, true) => Some("could not be reached just now"),
+        (_, false) if node.gpu_lost => Some("woke without its GPU"),
         (_, false) => None,
     }
 }

@@ -134,6 +134,6 @@ pub(super) fn show(node: &Node, waker: &Waker, elsewhere: bool) -> Sleep {
         }),
         usual_ms: seen.as_ref().and_then(|seen| seen.eta_ms),
         elsewhere,
-        gpu_lost: false,
+        gpu_lost: node.gpu_lost,
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Around, Facts, Remembered, Watched,
     canary::{Clearing, Flight},
+    gpu::Gpu,
 };
 use crate::{
     clock, engines,
@@ -43,6 +44,7 @@ pub(super) struct Entry {
     /// Models that it cannot serve for a while, and until when.
     blocked: Vec<(Blocked, u64)>,
     vram_seen: u64,
+    gpu: Gpu,
     probe_ms: Option<u32>,
     pub(super) upstream: Option<Arc<Upstream>>,
     places: Arc<Places>,
@@ -73,6 +75,7 @@ impl Entry {
             drifted: Vec::new(),
             blocked: Vec::new(),
             vram_seen: 0,
+            gpu: Gpu::default(),
             probe_ms: None,
             upstream,
             places: around.places.clone(),
@@ -92,6 +95,7 @@ impl Entry {
         self.version.clone_from(&seen.version);
         self.listed = seen.models.iter().map(forget_loaded).collect();
         self.vram_seen = seen.vram_bytes.unwrap_or(0);
+        self.gpu.remember(&seen.models);
         self.offer();
     }
 
@@ -128,6 +132,7 @@ impl Entry {
             if let Some(listing) = look.listing {
                 self.listed = listing;
             }
+            changed |= self.gpu.looked(&self.listed);
             changed |= self.unblock_loaded();
             changed |= self.offer();
             self.places.sees(self.id, &room::loaded(&self.listed), u64::from(look.took_ms));
@@ -181,7 +186,10 @@ impl Entry {
         }
         if let Some(upstream) = &self.upstream {
             match (answered, self.health.answers()) {
-                (true, false) => upstream.is_gone(),
+                (true, false) => {
+                    self.gpu.gone();
+                    upstream.is_gone();
+                }
                 (false, true) => upstream.is_back(),
                 _ => {}
             }
@@ -280,6 +288,7 @@ impl Entry {
                 ..self.health.marks()
             },
             reachable: self.health.answers_somehow(),
+            gpu_lost: self.gpu.is_lost(),
             told: self.told,
             models: self.models.clone(),
             vram_bytes: self.config.vram_bytes.or(vram_seen),
