@@ -15,6 +15,7 @@ use std::{
     os::fd::AsFd,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 /// A network namespace: one machine, as far as the network is concerned. It goes when this is dropped.
@@ -123,6 +124,25 @@ impl Lan {
                 None
             }
         }
+    }
+
+    /// Waits until the kernel has given up its farewells on connections to a machine that has gone: on the wire they look like
+    /// somebody's looks.
+    ///
+    /// # Panics
+    /// When it has not after half a minute.
+    pub fn until_nothing_open_to(&self, ip: &str) {
+        let began = Instant::now();
+        let open = || {
+            let output = Command::new("ss").args(["-Htan", "dst", ip]).output().expect("ss starts");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        self.desk.within(|| {
+            while !open().is_empty() {
+                assert!(began.elapsed() < Duration::from_secs(30), "still open: {}", open());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
     }
 
     /// Gives a machine a card on a network. An empty `ip` is a card without an address.

@@ -64,14 +64,15 @@ impl Llama {
         self.start(name, &["--models-dir", &folder, "--models-max", "2"]).await
     }
 
-    /// The server with one model on this address, not started yet: for a machine that starts it itself.
+    /// The server with one model on this address, under a name of the test's own, not started yet: for a machine that starts it
+    /// itself.
     #[must_use]
-    pub fn command(&self, address: std::net::SocketAddr, model: &str) -> Command {
+    pub fn command(&self, address: std::net::SocketAddr, model: &str, name: &str) -> Command {
         let file = self.models.join(format!("{model}.gguf"));
         let mut command = Command::new(&self.server);
         command.args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()]);
         command.args(["--jinja", "--slots", "--props", "--no-webui", "--threads", "1"]);
-        command.args(["--alias", model, "-m"]).arg(file);
+        command.args(["--alias", name, "-m"]).arg(file);
         command.env_clear().env("HOME", std::env::temp_dir());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command

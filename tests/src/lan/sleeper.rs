@@ -49,6 +49,8 @@ struct Book {
     heard: Vec<(u16, Vec<u8>)>,
     wakes: usize,
     awake: bool,
+    /// Somebody presses its power button.
+    pressed: bool,
     deaf_until: Option<Instant>,
     engine: Option<Child>,
 }
@@ -107,6 +109,9 @@ impl Sleeper {
                 // What is started from here is started on that machine.
                 enter(space.pid());
                 while !stop.load(Ordering::Relaxed) {
+                    if pressed(&book) {
+                        wake_up(&space, &book, &bmc, &engine);
+                    }
                     for (port, socket) in &sockets {
                         let mut buffer = [0; 2_048];
                         let Ok(length) = socket.recv(&mut buffer) else { continue };
@@ -141,6 +146,11 @@ impl Sleeper {
     #[must_use]
     pub fn heard(&self) -> Vec<(u16, Vec<u8>)> {
         self.book(|book| book.heard.clone())
+    }
+
+    /// Somebody presses its power button: it wakes without a packet.
+    pub fn press_power(&self) {
+        self.book(|book| book.pressed = true);
     }
 
     /// Puts it to sleep: its engine is gone in the middle of whatever it did, and it answers nothing.
@@ -182,6 +192,14 @@ fn end(engine: Option<Child>) {
         let _ = engine.kill();
         let _ = engine.wait();
     }
+}
+
+/// Has somebody pressed its power button? Then it is awake from now on.
+fn pressed(book: &Mutex<Book>) -> bool {
+    let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+    let wakes = std::mem::take(&mut book.pressed) && !book.awake;
+    book.awake |= wakes;
+    wakes
 }
 
 /// Writes down what has come; true when it wakes the machine.

@@ -1,4 +1,4 @@
-//! A machine that only listens: it writes down every wake packet on its network, whoever it is for.
+//! A machine that only listens: it writes down every wake packet on its network, whoever it is for, and who is looked for there.
 
 use super::{Lan, Space};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,10 +30,17 @@ pub struct Seen {
     pub at: Instant,
 }
 
+/// What it has written down.
+#[derive(Debug, Default)]
+struct Book {
+    packets: Vec<Seen>,
+    looked_for: Vec<Ipv4Addr>,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct Witness {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    book: Arc<Mutex<Book>>,
     stop: Arc<AtomicBool>,
     listening: Option<JoinHandle<()>>,
     _space: Space,
@@ -48,7 +55,7 @@ impl Witness {
     pub fn on(lan: &Lan, network: &str) -> Self {
         let space = Space::new().expect("another namespace");
         lan.plug(&space, network, "eth0", "", "a8:a1:59:ff:ff:01");
-        let (seen, stop) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<AtomicBool>::default());
+        let (book, stop) = (Arc::<Mutex<Book>>::default(), Arc::<AtomicBool>::default());
         let socket = space.within(|| {
             // ETH_P_ALL, in network byte order (packet(7)).
             let all = i32::from(0x0003_u16.to_be());
@@ -57,9 +64,9 @@ impl Witness {
             socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out can be set");
             socket
         });
-        let (book, ended) = (seen.clone(), stop.clone());
-        let listening = std::thread::spawn(move || listen(socket, &book, &ended));
-        Self { seen, stop, listening: Some(listening), _space: space }
+        let (written, ended) = (book.clone(), stop.clone());
+        let listening = std::thread::spawn(move || listen(socket, &written, &ended));
+        Self { book, stop, listening: Some(listening), _space: space }
     }
 
     /// All that it has seen so far, in order.
@@ -67,7 +74,16 @@ impl Witness {
     pub fn seen(&self) -> Vec<Seen> {
         // What has been sent a moment ago is on its way through the switch.
         std::thread::sleep(Duration::from_millis(100));
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).packets.clone()
+    }
+
+    /// How often somebody has asked on this network who has that address (ARP): that comes before any packet to a machine that
+    /// does not answer.
+    #[must_use]
+    pub fn looked_for(&self, ip: &str) -> usize {
+        let ip: Ipv4Addr = ip.parse().expect("an address");
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.looked_for.iter().filter(|asked| **asked == ip).count()
     }
 }
 
@@ -78,14 +94,23 @@ impl Drop for Witness {
     }
 }
 
-fn listen(mut socket: Socket, seen: &Mutex<Vec<Seen>>, stop: &AtomicBool) {
+fn listen(mut socket: Socket, book: &Mutex<Book>, stop: &AtomicBool) {
     let mut frame = [0; 2_048];
     while !stop.load(Ordering::Relaxed) {
         let Ok(length) = socket.read(&mut frame) else { continue };
         if let Some(packet) = wake_packet(&frame[..length]) {
-            seen.lock().unwrap_or_else(PoisonError::into_inner).push(packet);
+            book.lock().unwrap_or_else(PoisonError::into_inner).packets.push(packet);
+        } else if let Some(ip) = arp_request(&frame[..length]) {
+            book.lock().unwrap_or_else(PoisonError::into_inner).looked_for.push(ip);
         }
     }
+}
+
+/// Whom an ARP request asks for (RFC 826: the operation stands at 20, the target's address at 38).
+fn arp_request(frame: &[u8]) -> Option<Ipv4Addr> {
+    let is_request = frame.get(12..14)? == [0x08, 0x06] && frame.get(20..22)? == [0, 1];
+    let ip: [u8; 4] = frame.get(38..42)?.try_into().ok()?;
+    is_request.then(|| ip.into())
 }
 
 /// Any UDP datagram that holds six times 0xff and then sixteen times the same six bytes, wherever it goes.

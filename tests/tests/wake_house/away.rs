@@ -1,0 +1,55 @@
+//! On another network: no packet, no probe, no prompt.
+
+use super::*;
+use lamplighter_tests::lan::{Space, Witness};
+
+/// Puts a router on the network `home`, as the way out.
+fn router(lan: &Lan, mac: &str) -> Space {
+    let router = Space::new().unwrap();
+    lan.plug(&router, "home", "eth0", "10.77.0.254/24", mac);
+    lan.desk.sh("ip route replace default via 10.77.0.254; ip neigh flush dev eth0");
+    touch_router(lan);
+    router
+}
+
+/// Any traffic to the router brings it into the neighbour table.
+fn touch_router(lan: &Lan) {
+    lan.desk.within(|| {
+        let _ =
+            std::net::TcpStream::connect_timeout(&"10.77.0.254:1".parse().unwrap(), Duration::from_secs(2));
+    });
+}
+
+#[test]
+fn a_strange_network_hears_nothing_until_a_person_says_that_it_is_home_too() {
+    let Some(lan) = Lan::or_skip("a_strange_network_hears_nothing") else { return };
+    let witness = Witness::on(&lan, "home");
+    let machine = workstation(&lan, Bmc::default(), &[]);
+    let home = router(&lan, "a8:a1:59:00:00:fe");
+    lan.desk.live(async {
+        let gateway = after_a_day_of_work(&machine, &written("")).await;
+        drop(home);
+        // The same addresses, another router: a hotel.
+        let _hotel = router(&lan, "a8:a1:59:00:00:fd");
+        let away = gateway.until(|snapshot| snapshot.nodes[0].state == State::Away).await;
+        assert!(away.nodes[0].sleep.elsewhere, "{:?}", away.nodes[0]);
+        lan.until_nothing_open_to(IP);
+        let looked_for = witness.looked_for(IP);
+        for _ in 0..3 {
+            let answer = gateway.chat("qwen:7b", false).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 503, "{:?}", answer.text().await);
+        }
+        let url = format!("{}/control/v1/nodes/workstation/wake", gateway.url);
+        let clicked = gateway.http.post(url).bearer_auth(&gateway.token).send().await.unwrap();
+        assert!(!clicked.status().is_success(), "{clicked:?}");
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        assert_eq!((witness.seen(), machine.heard()), (vec![], vec![]), "no packet");
+        assert_eq!(witness.looked_for(IP), looked_for, "and it is not looked for");
+
+        let url = format!("{}/control/v1/nodes/workstation/home", gateway.url);
+        touch_router(&lan);
+        let said = gateway.http.post(url).bearer_auth(&gateway.token).send().await.unwrap();
+        assert!(said.status().is_success(), "{said:?}");
+        gateway.until(is_asleep).await;
+    });
+}
