@@ -238,7 +238,7 @@ async fn never_a_second_try_after_the_first_event() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clients_mistake_is_not_tried_elsewhere() {
     for code in [400, 413, 422] {
-        let words = format!("mistake {code}");
+        let words = format!("{{\"error\":{{\"message\":\"mistake {code}\"}}}}");
         let fault = Fault::Status { status: code, retry_after: None, body: Some(words.clone()) };
         let (bad, good, gateway) = bad_and_good(fault).await;
         let end = chat(&gateway, true, 8).await.unwrap();
