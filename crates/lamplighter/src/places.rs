@@ -267,6 +267,7 @@ impl Drop for Queued {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use lamplighter_core::{
         operation::Lane,
         room::{LINGER_MS, Need, WAIT_MS},
@@ -351,5 +352,47 @@ mod tests {
         assert!(began.elapsed() >= Duration::from_millis(LINGER_MS / 2), "{:?}", began.elapsed());
         stop.cancel();
         timer.await.unwrap();
+    }
+
+    /// Ten thousand come, wait at two of 200 nodes each, and go: a bound that only an accidental square passes.
+    #[tokio::test]
+    async fn ten_thousand_come_and_go_quickly() {
+        let (places, began) = (Arc::new(Places::default()), std::time::Instant::now());
+        let (mut held, mut waiting) = (Vec::new(), Vec::new());
+        for at in 0..10_000u32 {
+            let mut arrival = arrival(u64::from(at % 97));
+            let second = arrival.seats[0].clone();
+            arrival.seats.push(second);
+            (arrival.seats[0].place.node, arrival.seats[1].place.node) =
+                (NodeId(at % 200), NodeId((at + 1) % 200));
+            match places.enter(arrival) {
+                Entered::Held(place) => held.push(place),
+                Entered::Queued(queued) => waiting.push(queued),
+                Entered::Full { .. } => panic!("fifty at each node have room"),
+            }
+        }
+        assert_eq!((held.len(), waiting.len()), (200, 9_800));
+        // Half of those who wait give up, the others are called one after the other.
+        waiting.truncate(4_900);
+        drop(held);
+        while !waiting.is_empty() {
+            let before = waiting.len();
+            waiting
+                .retain_mut(|queued| tokio::task::unconstrained(queued.granted()).now_or_never().is_none());
+            assert!(waiting.len() < before, "nobody is called");
+        }
+        assert_eq!((0..200).map(|at| places.load_of(NodeId(at))).max(), Some((0, 0)));
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    }
+
+    /// Ten thousand at one node: 64 wait, the others are refused at once.
+    #[tokio::test]
+    async fn ten_thousand_at_one_node_are_refused_quickly() {
+        let (places, began) = (Arc::new(Places::default()), std::time::Instant::now());
+        let all: Vec<Entered> = (0..10_000).map(|at| places.enter(arrival(at % 7))).collect();
+        assert_eq!(places.load_of(NodeId(1)), (1, 64));
+        let refused = all.iter().filter(|entered| matches!(entered, Entered::Full { .. })).count();
+        assert!(refused > 9_000, "{refused}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     }
 }
