@@ -7,7 +7,7 @@ use lamplighter_tests::{
     house::{Gateway, PATIENCE, config},
     peers::{Hole, Scripted, Wire, in_pieces},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 async fn ollama(name: &str, loaded: bool) -> SimNode {
     SimNode::start(Profile::ollama(name).model(SimModel::new("m").loaded(loaded))).await.unwrap()
@@ -121,7 +121,7 @@ async fn response_headers_that_come_down() {
     }
 }
 
-/// A node's redirect is neither followed nor passed on: the next node answers; alone, it is a bad gateway.
+/// A node's redirect is neither followed nor passed on: the next node answers; alone, it is no answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_lead_nowhere() {
     let trap = Hole::open().await;
@@ -136,8 +136,12 @@ async fn redirects_lead_nowhere() {
         (200, Some("found"))
     );
     let answer = gateway.chat("m@lost", false).send().await.unwrap();
-    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.status(), 503);
     assert!(answer.headers().get("location").is_none());
+    let body: Value = answer.json().await.unwrap();
+    let said = &body["error"];
+    assert_eq!(said["code"], "all_nodes_failed", "{body}");
+    assert!(said["message"].as_str().unwrap().contains("lost: it sends us elsewhere (307)"), "{body}");
     assert_eq!(trap.accepted(), 0);
 }
 
