@@ -236,6 +236,23 @@ async fn the_policies_of_aliases() {
     let node_of =
         |answer: &reqwest::Response| answer.headers()["x-lamplighter-node"].to_str().unwrap().to_owned();
 
+    let listed = |text: &str, name: &str| text.contains(&format!("\"id\":\"{name}\""));
+    let models = || async {
+        gateway.http.get(format!("{}/v1/models", gateway.url)).send().await.unwrap().text().await.unwrap()
+    };
+    let all = models().await;
+    assert!(listed(&all, "qwen3:8b") && listed(&all, "by-wait") && listed(&all, "by-never"), "{all}");
+    let (code, ..) = gateway.cli(&["route", "no-wake"]);
+    assert_eq!(code, 0);
+    let awake = models().await;
+    assert!(
+        !listed(&awake, "qwen3:8b") && listed(&awake, "by-wait") && listed(&awake, "llama3.2:3b"),
+        "{awake}"
+    );
+    assert_eq!(gateway.chat("qwen3:8b", false).send().await.unwrap().status(), 503, "waking is switched off");
+    let (code, ..) = gateway.cli(&["route", "auto"]);
+    assert_eq!(code, 0);
+
     let never = gateway.chat("by-never", false).send().await.unwrap();
     assert_eq!((never.status().as_u16(), node_of(&never).as_str(), card.more()), (200, "nas", 0));
 

@@ -16,8 +16,10 @@ mod anthropic;
 mod ollama;
 mod openai;
 mod responses;
+mod shown;
 
 pub use responses::id as response_id;
+pub use shown::Shown;
 
 use bytes::Bytes;
 use lamplighter_core::{operation::Dialect, refusal::Refusal};

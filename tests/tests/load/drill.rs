@@ -63,7 +63,7 @@ fn port(node: &NodeProcess) -> u16 {
 }
 
 fn ask(gateway: &Gateway, at: u32) -> impl Future<Output = End> + use<> {
-    let stream = at % 2 == 0;
+    let stream = at.is_multiple_of(2);
     // Each is a conversation of its own: those of one conversation go to one node.
     let words = format!("hi, {at}");
     let body = json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": words }] });

@@ -1,7 +1,8 @@
 //! Anthropic's shapes that we write ourselves: errors and model lists (Anthropic API reference, "Errors" and "Models").
 
+use super::Shown;
 use bytes::Bytes;
-use lamplighter_core::{fleet::Fleet, operation::Dialect, refusal::Refusal};
+use lamplighter_core::{operation::Dialect, refusal::Refusal};
 use serde_json::{Value, json};
 
 /// `{"type": "error", "error": {"type", "message"}, "request_id"}`
@@ -29,24 +30,21 @@ pub fn error_event(text: &str) -> Bytes {
 
 /// `GET /v1/models` for a client that sends `anthropic-version`.
 #[must_use]
-pub fn models(fleet: &Fleet) -> Value {
-    let listed = fleet.catalogue.in_dialect(&fleet.nodes, Dialect::Anthropic);
-    let listed =
-        listed.filter(|entry| !super::openai::is_hidden(fleet, entry)).map(|entry| value(&entry.name));
-    let data: Vec<Value> =
-        super::openai::alias_names(fleet, Dialect::Anthropic).map(value).chain(listed).collect();
+pub fn models(shown: Shown<'_>) -> Value {
+    let listed = shown.entries(Dialect::Anthropic).map(|entry| value(&entry.name));
+    let aliases = shown.aliases(Dialect::Anthropic).map(|(name, _)| value(name));
+    let data: Vec<Value> = aliases.chain(listed).collect();
     let end = |at: Option<&Value>| at.map(|model| model["id"].clone());
     json!({ "first_id": end(data.first()), "last_id": end(data.last()), "has_more": false, "data": data })
 }
 
 /// `GET /v1/models/{id}` for a client that sends `anthropic-version`.
 #[must_use]
-pub fn model(fleet: &Fleet, name: &str) -> Option<Value> {
-    if super::openai::alias_names(fleet, Dialect::Anthropic).any(|alias| alias == name) {
+pub fn model(shown: Shown<'_>, name: &str) -> Option<Value> {
+    if shown.aliases(Dialect::Anthropic).any(|(alias, _)| alias == name) {
         return Some(value(name));
     }
-    let entry = fleet.catalogue.find(name)?;
-    entry.offers.iter().any(|offer| fleet.nodes[offer.node].dialects.anthropic).then(|| value(&entry.name))
+    shown.entry(name, Dialect::Anthropic).map(|entry| value(&entry.name))
 }
 
 fn value(name: &str) -> Value {

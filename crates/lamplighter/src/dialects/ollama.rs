@@ -1,5 +1,6 @@
 //! Ollama's shapes that we write ourselves: errors, `/api/tags` and `/api/ps` (ollama `api/types.go`).
 
+use super::Shown;
 use bytes::Bytes;
 use lamplighter_core::{
     fleet::{Fleet, Node},
@@ -20,29 +21,14 @@ pub fn error_event(text: &str) -> Bytes {
 
 /// `GET /api/tags`: what nodes serve in Ollama's dialect, newest first as Ollama lists it, and the aliases.
 #[must_use]
-pub fn tags(fleet: &Fleet) -> Value {
-    let mut listed: Vec<Value> = fleet
-        .catalogue
-        .in_dialect(&fleet.nodes, Dialect::Ollama)
-        .filter(|entry| !super::openai::is_hidden(fleet, entry))
-        .filter_map(|entry| {
-            let offers = entry.offers.iter().map(|offer| (&fleet.nodes[offer.node], offer.model));
-            let (node, at) = offers.into_iter().find(|(node, _)| node.dialects.ollama)?;
-            Some(tag(&node.models[at], &node.models[at].name))
-        })
+pub fn tags(shown: Shown<'_>) -> Value {
+    let offered = |entry| shown.offer(entry, Dialect::Ollama, None, None);
+    let mut listed: Vec<Value> = shown
+        .entries(Dialect::Ollama)
+        .filter_map(|entry| offered(entry).map(|model| tag(model, &model.name)))
         .collect();
     listed.sort_by(|a, b| b["modified_at"].as_str().cmp(&a["modified_at"].as_str()));
-    let aliases = super::openai::alias_names(fleet, Dialect::Ollama).filter_map(|alias| {
-        let target = lamplighter_core::alias::resolve(&fleet.aliases, alias);
-        let model = target.iter().find_map(|target| {
-            let entry = fleet.catalogue.find(target.model)?;
-            let offers = entry.offers.iter().map(|offer| (&fleet.nodes[offer.node], offer.model));
-            let mut fitting = offers
-                .filter(|(node, _)| node.dialects.ollama && target.node.is_none_or(|pin| pin == node.name()));
-            fitting.next().map(|(node, at)| &node.models[at])
-        })?;
-        Some(tag(model, &with_tag(alias)))
-    });
+    let aliases = shown.aliases(Dialect::Ollama).map(|(name, model)| tag(model, &with_tag(name)));
     json!({ "models": aliases.chain(listed).collect::<Vec<_>>() })
 }
 

@@ -1,5 +1,6 @@
 //! OpenAI's shapes that we write ourselves: errors and model lists (OpenAI API reference, "Error codes" and "Models").
 
+use super::Shown;
 use bytes::Bytes;
 use lamplighter_core::{catalogue::Entry, fleet::Fleet, operation::Dialect, refusal::Refusal};
 use serde_json::{Value, json};
@@ -28,42 +29,19 @@ pub fn error_event(code: &str, text: &str) -> Bytes {
 
 /// `GET /v1/models`: what nodes serve in OpenAI's dialect, and the aliases.
 #[must_use]
-pub fn models(fleet: &Fleet) -> Value {
-    let listed = fleet.catalogue.in_dialect(&fleet.nodes, Dialect::Openai);
-    let listed = listed.filter(|entry| !is_hidden(fleet, entry)).map(|entry| entry_value(fleet, entry));
-    let aliases = alias_names(fleet, Dialect::Openai).map(alias_value);
+pub fn models(shown: Shown<'_>) -> Value {
+    let listed = shown.entries(Dialect::Openai).map(|entry| entry_value(shown.fleet, entry));
+    let aliases = shown.aliases(Dialect::Openai).map(|(name, _)| alias_value(name));
     json!({ "object": "list", "data": aliases.chain(listed).collect::<Vec<_>>() })
 }
 
 /// `GET /v1/models/{id}`: one of them.
 #[must_use]
-pub fn model(fleet: &Fleet, name: &str) -> Option<Value> {
-    if let Some(alias) = alias_names(fleet, Dialect::Openai).find(|alias| *alias == name) {
+pub fn model(shown: Shown<'_>, name: &str) -> Option<Value> {
+    if let Some((alias, _)) = shown.aliases(Dialect::Openai).find(|(alias, _)| *alias == name) {
         return Some(alias_value(alias));
     }
-    let entry = fleet.catalogue.find(name)?;
-    let speaks = entry.offers.iter().any(|offer| fleet.nodes[offer.node].dialects.openai);
-    speaks.then(|| entry_value(fleet, entry))
-}
-
-/// Aliases that a client of `dialect` could use now, without wildcards: a pattern is no name to ask for.
-pub fn alias_names(fleet: &Fleet, dialect: Dialect) -> impl Iterator<Item = &str> {
-    fleet.aliases.iter().map(|alias| alias.name.as_str()).filter(move |name| {
-        !lamplighter_core::alias::is_wildcard(name)
-            && lamplighter_core::alias::resolve(&fleet.aliases, name).iter().any(|target| {
-                fleet.catalogue.find(target.model).is_some_and(|entry| {
-                    entry.offers.iter().map(|offer| &fleet.nodes[offer.node]).any(|node| {
-                        node.dialects.speaks(dialect) && target.node.is_none_or(|pin| pin == node.name())
-                    })
-                })
-            })
-    })
-}
-
-/// Is the model hidden by an alias of its name?
-pub fn is_hidden(fleet: &Fleet, entry: &Entry) -> bool {
-    use lamplighter_core::model::key;
-    fleet.aliases.iter().any(|alias| key(&alias.name) == key(&entry.name))
+    shown.entry(name, Dialect::Openai).map(|entry| entry_value(shown.fleet, entry))
 }
 
 fn entry_value(fleet: &Fleet, entry: &Entry) -> Value {

@@ -2,13 +2,14 @@
 
 use super::{Proxy, trip::Trip};
 use crate::{
+    dialects::Shown,
     live::UnderWay,
     places::{Entered, Held, Left},
     registry::House,
     waker::{Choice, Waiting},
 };
 use lamplighter_core::{
-    fleet::Node,
+    fleet::{Fleet, Node},
     mode::Mode,
     operation::Operation,
     refusal::Refusal,
@@ -25,6 +26,15 @@ const ASKING: Duration = Duration::from_secs(20);
 const TOLD: Duration = Duration::from_secs(2);
 /// Largest body in which an order to unload a model is looked for: it says nothing else.
 const UNLOAD_BYTES: usize = 4_096;
+
+impl Proxy {
+    /// What a list shows now: a sleeping machine's models where asking for one may wake it.
+    #[must_use]
+    pub fn shown<'a>(&self, fleet: &'a Fleet) -> Shown<'a> {
+        let may_wake = self.steering.mode() != Mode::NoWake;
+        Shown { fleet, may_wake, default: self.waker.default_policy() }
+    }
+}
 
 impl Trip {
     /// Looks after the machines that sleep. False when the house has changed and the plan must be made anew.

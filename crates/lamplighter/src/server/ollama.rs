@@ -51,7 +51,8 @@ fn semver(text: &str) -> Option<[u32; 3]> {
 }
 
 async fn tags(State(house): State<House>, headers: HeaderMap) -> Response {
-    json(&lists::tags(&house.proxy.registry.house().fleet), &headers).into_response()
+    let now = house.proxy.registry.house();
+    json(&lists::tags(house.proxy.shown(&now.fleet)), &headers).into_response()
 }
 
 async fn ps(State(house): State<House>, headers: HeaderMap) -> Response {

@@ -53,19 +53,21 @@ fn is_anthropic(headers: &HeaderMap) -> bool {
 }
 
 async fn models(State(house): State<House>, headers: HeaderMap) -> Response {
-    let fleet = &house.proxy.registry.house().fleet;
+    let now = house.proxy.registry.house();
+    let shown = house.proxy.shown(&now.fleet);
     json(
-        &if is_anthropic(&headers) { lists::anthropic_models(fleet) } else { lists::openai_models(fleet) },
+        &if is_anthropic(&headers) { lists::anthropic_models(shown) } else { lists::openai_models(shown) },
         &headers,
     )
 }
 
 async fn model(State(house): State<House>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let fleet = &house.proxy.registry.house().fleet;
+    let now = house.proxy.registry.house();
+    let shown = house.proxy.shown(&now.fleet);
     let (dialect, found) = if is_anthropic(&headers) {
-        (Dialect::Anthropic, lists::anthropic_model(fleet, &id))
+        (Dialect::Anthropic, lists::anthropic_model(shown, &id))
     } else {
-        (Dialect::Openai, lists::openai_model(fleet, &id))
+        (Dialect::Openai, lists::openai_model(shown, &id))
     };
     match found {
         Some(value) => json(&value, &headers),

@@ -1,0 +1,75 @@
+//! What a model list shows: only what its reader could get. A sleeping machine's models are there when asking for one may wake it.
+
+use lamplighter_core::{
+    alias,
+    catalogue::Entry,
+    fleet::{Fleet, Node},
+    model::{Model, key},
+    operation::Dialect,
+    wake::WakePolicy,
+};
+
+/// A fleet, and whether its sleeping machines count.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The fleet.
+    pub fleet: &'a Fleet,
+    /// Requests may wake machines just now.
+    pub may_wake: bool,
+    /// What `[wake]` says for names that are no alias.
+    pub default: WakePolicy,
+}
+
+impl<'a> Shown<'a> {
+    /// Would a request under that policy get an answer from this node?
+    fn counts(&self, node: &Node, policy: Option<WakePolicy>) -> bool {
+        !node.sleeps() || self.may_wake && policy.unwrap_or(self.default) != WakePolicy::Never
+    }
+
+    /// Every model that a client of `dialect` could ask for by its own name.
+    pub(super) fn entries(self, dialect: Dialect) -> impl Iterator<Item = &'a Entry> {
+        let hidden =
+            move |entry: &Entry| self.fleet.aliases.iter().any(|alias| key(&alias.name) == key(&entry.name));
+        self.fleet
+            .catalogue
+            .in_dialect(&self.fleet.nodes, dialect)
+            .filter(move |entry| !hidden(entry) && self.offer(entry, dialect, None, None).is_some())
+    }
+
+    /// The model of that name, if a client of `dialect` could ask for it.
+    pub(super) fn entry(self, name: &str, dialect: Dialect) -> Option<&'a Entry> {
+        let entry = self.fleet.catalogue.find(name)?;
+        self.offer(entry, dialect, None, None).map(|_| entry)
+    }
+
+    /// Aliases that a client of `dialect` could use now, without wildcards: a pattern is no name to ask for. Each with the model
+    /// that it would get first.
+    pub(super) fn aliases(self, dialect: Dialect) -> impl Iterator<Item = (&'a str, &'a Model)> {
+        let names = self.fleet.aliases.iter().map(|alias| alias.name.as_str());
+        names.filter(|name| !alias::is_wildcard(name)).filter_map(move |name| {
+            let targets = alias::resolve(&self.fleet.aliases, name);
+            let model = targets.iter().find_map(|target| {
+                let entry = self.fleet.catalogue.find(target.model)?;
+                self.offer(entry, dialect, target.node, target.wake)
+            })?;
+            Some((name, model))
+        })
+    }
+
+    /// The first offer of a model that counts.
+    pub(super) fn offer(
+        self,
+        entry: &Entry,
+        dialect: Dialect,
+        pin: Option<&str>,
+        policy: Option<WakePolicy>,
+    ) -> Option<&'a Model> {
+        entry.offers.iter().find_map(|offer| {
+            let node = &self.fleet.nodes[offer.node];
+            let fits = node.dialects.speaks(dialect)
+                && pin.is_none_or(|pin| pin == node.name())
+                && self.counts(node, policy);
+            fits.then(|| &node.models[offer.model])
+        })
+    }
+}
