@@ -25,7 +25,7 @@ pub enum Gateway {
     /// It runs here.
     Own {
         /// Its handle.
-        handle: Handle,
+        handle: Box<Handle>,
         /// The way to ask it.
         control: Control,
         /// What it shows.
@@ -84,7 +84,7 @@ impl Gateway {
         say_ready(&file.url, handle.control_place(), file.pid);
         let mut snapshots = handle.snapshots();
         snapshots.mark_changed();
-        Self::Own { handle, control, snapshots }
+        Self::Own { handle: Box::new(handle), control, snapshots }
     }
 
     /// The way to ask it.
