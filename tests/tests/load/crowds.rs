@@ -25,7 +25,7 @@ async fn l01_a_thousand_streams_and_l17_a_hundred_edits() {
     let began = Instant::now();
     for edit in 0..100u32 {
         // The second node goes and comes back, with its streams; limits and aliases change.
-        let text = if edit % 2 == 0 { nodes.config(1, "priority = 3") } else { nodes.config(2, "") };
+        let text = if edit.is_multiple_of(2) { nodes.config(1, "priority = 3") } else { nodes.config(2, "") };
         save(&gateway, &format!("{text}[[alias]]\nname = \"edit-{edit}\"\nmodels = [\"bench-model\"]\n"));
         sleep_until(began + Duration::from_millis(500) * (edit + 1)).await;
     }
