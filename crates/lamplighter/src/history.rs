@@ -14,6 +14,7 @@ use crate::{
 use lamplighter_core::{
     availability::{CELLS, Cell, SLOT_MS, Slot, Tape, slot_of},
     fleet::{Node, NodeId},
+    model::Model,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -169,7 +170,7 @@ impl History {
             engine: node.engine,
             version: node.version.clone(),
             dialects: node.dialects,
-            models: node.models.to_vec(),
+            models: node.models.iter().map(lasting).collect(),
             macs: known.macs.iter().map(ToString::to_string).collect(),
             address: known.ip.map(|ip| ip.to_string()),
             networks: known.networks.iter().map(ToString::to_string).collect(),
@@ -194,4 +195,9 @@ impl History {
             }
         }
     }
+}
+
+/// What lasts of a model: not whether it is in memory just now, nor until when, which changes with each look.
+fn lasting(model: &Model) -> Model {
+    Model { loaded: model.loaded.map(|_| false), loaded_bytes: None, expires_at: None, ..model.clone() }
 }
