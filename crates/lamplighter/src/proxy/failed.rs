@@ -14,7 +14,7 @@ use lamplighter_core::{
     refusal::Refusal,
     route::{self, Candidate},
 };
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 use tokio::time::Instant;
 
 /// A node that says that it is busy, and not for how long, is passed over for this long.
@@ -138,9 +138,12 @@ impl Trip {
             let similar = route::instead(&self.proxy.registry.house().fleet, &model, dialect);
             return Ended::Refused(Refusal::ModelUnknown { model, similar });
         }
-        match self.last_error.take() {
-            Some((response, node, model)) => Ended::NodeSaid { response, node, model },
-            None => Ended::Refused(Refusal::AllFailed {
+        let hope = self.hope.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        match (self.last_error.take(), hope) {
+            (Some((response, node, model)), _) => Ended::NodeSaid { response, node, model },
+            // It was as we believed.
+            (None, Some(refusal)) => Ended::Refused(refusal),
+            (None, None) => Ended::Refused(Refusal::AllFailed {
                 model: self.envelope.model.clone(),
                 soon: !self.tries.all_refused(),
                 attempts: self.tries.words(),

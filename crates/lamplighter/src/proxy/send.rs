@@ -16,7 +16,7 @@ use lamplighter_core::{
     route::{Candidate, RoutePlan},
 };
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -36,7 +36,8 @@ impl Trip {
     /// Who could answer instead of `chosen`?
     pub(super) fn others(&self, house: &House, plan: &RoutePlan, chosen: &Candidate) -> Others {
         let candidates = plan.tiers.iter().flat_map(|tier| &tier.candidates);
-        let mut others = Others { any: false, healthy: false, is_hope: self.is_hope.load(Relaxed) };
+        let is_hope = self.hope.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let mut others = Others { any: false, healthy: false, is_hope };
         for other in candidates.filter(|other| other.node != chosen.node && !self.tries.has_met(other)) {
             let node = &house.fleet.nodes[other.at];
             others.any = true;

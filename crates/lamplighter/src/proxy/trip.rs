@@ -16,10 +16,7 @@ use lamplighter_core::{
     route::{self, Ask, Asleep, Candidate, NoRoute, RoutePlan},
 };
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::time::{Instant, timeout_at};
@@ -36,8 +33,8 @@ pub(super) struct Trip {
     pub(super) streams: bool,
     /// What has been tried.
     pub(super) tries: Tries,
-    /// Nobody is up, and this request tries the likeliest all the same.
-    pub(super) is_hope: AtomicBool,
+    /// Nobody is up, and this request tries the likeliest all the same; what it hears when that fails, too.
+    pub(super) hope: Mutex<Option<Refusal>>,
     /// The last error that a node itself gave.
     pub(super) last_error: Option<(Box<Response<Bytes>>, String, Arc<str>)>,
     /// What there is to do about machines that sleep has been done.
@@ -54,7 +51,7 @@ impl Trip {
             envelope,
             streams,
             tries: Tries::default(),
-            is_hope: AtomicBool::new(false),
+            hope: Mutex::default(),
             last_error: None,
             is_lit: false,
             kept: None,
@@ -145,7 +142,7 @@ impl Trip {
             let ask = self.question(home.as_ref());
             match self.route(&house, ask) {
                 Ok(plan) => {
-                    self.is_hope.store(false, Relaxed);
+                    self.hopes(None);
                     return Ok((house, plan));
                 }
                 // Somebody who has it sleeps: what is done about that is the request's own affair.
@@ -166,7 +163,10 @@ impl Trip {
                     return Ok((house, plan));
                 }
                 Err(no_route) if !no_route.looking => match self.hope(&house, ask) {
-                    Some(plan) => return Ok((house, plan)),
+                    Some(plan) => {
+                        self.hopes(Some(no_route.refusal));
+                        return Ok((house, plan));
+                    }
                     None => return Err(no_route.refusal),
                 },
                 Err(no_route) => tokio::select! {
@@ -216,9 +216,11 @@ impl Trip {
         if plan.tiers.iter().flat_map(|tier| &tier.candidates).any(|c| house.elsewhere.contains(&c.node)) {
             return None;
         }
-        let may = self.proxy.retries.may_hope();
-        self.is_hope.store(may, Relaxed);
-        may.then_some(plan)
+        self.proxy.retries.may_hope().then_some(plan)
+    }
+
+    fn hopes(&self, refusal: Option<Refusal>) {
+        *self.hope.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
     /// Whom to ask now: the candidates of the first tier that has any left. `None` when nobody can be asked now.
