@@ -38,6 +38,9 @@ pub(super) struct Desk {
     wanted: HashMap<Key, u32>,
     /// Generations at once, while the node starts slowly.
     warming: Option<u32>,
+    /// Generations that ran already when it began to start slowly. They say nothing of how warm it is: a long stream that
+    /// outlived a short absence must not keep everybody else out.
+    survivors: u32,
     /// Nobody may begin: the machine is not awake.
     shut: bool,
     pub(super) turn: Turn,
@@ -105,6 +108,7 @@ impl Desk {
 
     pub(super) fn warm_up(&mut self, cap: u32) {
         (self.shut, self.warming) = (false, Some(cap.max(1)));
+        self.survivors = self.generating;
     }
 
     /// A generation went well. True when more may run now.
@@ -181,6 +185,8 @@ impl Desk {
         self.left = [Some((client, now_ms)), other];
         if place.lane == Lane::Generate {
             self.generating -= 1;
+            // The oldest end first, most likely; wrong by a few is harmless.
+            self.survivors = self.survivors.saturating_sub(1);
             self.turn.ended(&place.model, now_ms);
         }
     }
@@ -289,7 +295,7 @@ impl Desk {
     }
 
     fn is_warming(&self) -> bool {
-        self.warming.is_some_and(|cap| self.generating >= cap)
+        self.warming.is_some_and(|cap| self.generating.saturating_sub(self.survivors) >= cap)
     }
 
     fn eyes<'a>(&'a self, running: &'a Running, now_ms: u64) -> Eyes<'a> {

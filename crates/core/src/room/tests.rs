@@ -183,6 +183,20 @@ fn a_node_that_has_come_back_starts_slowly_for_everybody() {
 }
 
 #[test]
+fn streams_that_outlived_an_absence_keep_nobody_out_when_the_node_is_back() {
+    let mut house = House::default();
+    let seats = || vec![seat(1, "a", 8)];
+    for _ in 0..3 {
+        assert_eq!(house.enter(ANN, seats()), Ok(0));
+    }
+    house.room.warm_up(NodeId(1), 1, 0);
+    assert_eq!(house.enter(BOB, seats()), Ok(0), "one is let in beside the three");
+    let waiting = house.waits(BOB, seats());
+    house.room.succeeded(NodeId(1), 0);
+    assert_eq!(house.granted(), [waiting]);
+}
+
+#[test]
 fn a_long_prompt_costs_a_little_more() {
     assert_eq!([0, 32_767].map(cost), [1, 1]);
     assert_eq!([32_768, 131_071, 131_072, 524_287, 524_288, 64 << 20].map(cost), [2, 2, 3, 3, 4, 4]);
