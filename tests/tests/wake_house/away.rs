@@ -27,7 +27,14 @@ fn a_strange_network_hears_nothing_until_a_person_says_that_it_is_home_too() {
     let machine = workstation(&lan, Bmc::default(), &[]);
     let home = router(&lan, "a8:a1:59:00:00:fe");
     lan.desk.live(async {
-        let gateway = after_a_day_of_work(&machine, &written("")).await;
+        machine.press_power();
+        machine.until_open(PORT);
+        let gateway = Gateway::start(&written("")).await;
+        gateway.until(is_up).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        machine.sleep();
+        // By its probes alone: the next one is due in a minute.
+        gateway.until(is_asleep).await;
         drop(home);
         // The same addresses, another router: a hotel.
         let _hotel = router(&lan, "a8:a1:59:00:00:fd");

@@ -71,7 +71,7 @@ fn a_network_that_is_gone_is_told_as_the_reason() {
     let Some(lan) = Lan::or_skip("a_network_that_is_gone_is_told_as_the_reason") else { return };
     let machine = workstation(&lan, Bmc::default(), &[]);
     lan.desk.live(async {
-        let gateway = Gateway::start(&written("timeout = \"20s\"")).await;
+        let gateway = Gateway::start(&written("timeout = \"7s\"")).await;
         gateway.until(is_asleep).await;
         lan.desk.sh("ip link set eth0 down");
         assert_eq!(order(&gateway, Method::POST, "nodes/workstation/wake").await, 202);

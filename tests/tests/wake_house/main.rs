@@ -73,7 +73,11 @@ async fn after_a_day_of_work(machine: &Sleeper, text: &str) -> Gateway {
     // It is learned from, and what is known of it is written down.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     machine.sleep();
+    // A request that is not answered has the machine looked at every second; one like this wakes nothing.
+    let asked = gateway.chat("qwen:7b", false).header("x-lamplighter-class", "background").send();
+    let asked = tokio::spawn(asked);
     gateway.until(is_asleep).await;
+    asked.abort();
     gateway
 }
 

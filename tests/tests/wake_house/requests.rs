@@ -161,7 +161,7 @@ fn lists_and_polls_wake_nothing_and_look_for_nobody() {
         let gateway = after_a_day_of_work(&machine, &written("")).await;
         lan.until_nothing_open_to(IP);
         let looked_for = home.looked_for(IP);
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(6);
         let poll = || async {
             while Instant::now() < until {
                 for path in ["/v1/models", "/api/tags", "/api/ps"] {
