@@ -81,7 +81,8 @@ impl Probes {
         match self.state {
             State::Unknown | State::Waking(_) => 1_000,
             State::Up | State::Degraded => spread(5_000.0, 0.2),
-            State::Asleep => spread(60_000.0, 0.2),
+            // Once a minute at most: spread to the later side alone.
+            State::Asleep => (60_000.0 + 12_000.0 * random) as u64,
             State::Refusing | State::Away | State::Down => {
                 let doubled = 5_000.0 * f64::from(1u32 << self.gone_probes.saturating_sub(1).min(4));
                 spread(doubled.min(60_000.0), 0.25)

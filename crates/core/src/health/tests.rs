@@ -229,3 +229,77 @@ mod any_order {
         }
     }
 }
+
+/// Ten hours asleep: after the misses that told, it is looked at once a minute at most, whatever the dice say; nothing is due
+/// besides, no wake begins by itself, and looking at it wakes it as little as a background task does.
+#[test]
+fn must3_ten_hours_asleep_are_one_probe_a_minute_at_most() {
+    use crate::wake::{Condition, Kind, Verdict, Wake, WakePolicy, Wish};
+    const TEN_HOURS_MS: u64 = 10 * 3_600_000;
+    for random in [0.0, 0.3, 0.999_999] {
+        let (mut health, wake) = (up(), Wake::new(120_000, &[6_000]));
+        let (mut now_ms, mut asleep_ms) = (0, vec![]);
+        while now_ms < TEN_HOURS_MS {
+            health.fold(silent(), crate::node::Presence::Sleeps, at(now_ms));
+            if health.state == State::Asleep {
+                asleep_ms.push(now_ms);
+                assert_eq!((health.next_ms(), wake.next_ms()), (None, None), "nothing else is due");
+                assert_eq!(wake.condition(false, now_ms), Condition::Asleep);
+            }
+            // A poll meets it at any time, under every policy.
+            for (default, kind) in
+                WakePolicy::ALL.into_iter().flat_map(|it| [(it, Kind::Look), (it, Kind::Background)])
+            {
+                let wish = Wish { kind, alias: None, default, forbidden: false };
+                assert!(matches!(wish.verdict(wake.condition(false, now_ms)), Verdict::Pass(_)));
+            }
+            now_ms += health.next_probe_ms(random);
+        }
+        assert!(asleep_ms[0] <= 10_000, "believed asleep after {} ms", asleep_ms[0]);
+        assert!(asleep_ms.windows(2).all(|two| two[1] - two[0] >= 60_000), "{random}");
+        assert!((500..=600).contains(&asleep_ms.len()), "{} looks in ten hours", asleep_ms.len());
+        let wish = Wish { kind: Kind::Generate, alias: None, default: WakePolicy::Wait, forbidden: false };
+        assert_eq!(
+            wish.verdict(wake.condition(false, now_ms)),
+            Verdict::Wait,
+            "and then somebody asks for it"
+        );
+    }
+}
+
+/// R62: the wall's clock jumps by an hour, back, and by ten years; what we believe and when we look does not.
+#[test]
+fn r62_the_walls_clock_may_jump() {
+    const HOUR_MS: u64 = 3_600_000;
+    const BASE_MS: u64 = 1_800_000_000_000;
+    let walls = [0, HOUR_MS as i64, -(HOUR_MS as i64), 10 * 365 * 24 * HOUR_MS as i64];
+    let run = |walls: &[i64]| {
+        let now = |mono_ms: u64| {
+            let off = walls[(mono_ms / 1_000) as usize % walls.len()];
+            Now { wall_ms: (BASE_MS + mono_ms).saturating_add_signed(off), mono_ms }
+        };
+        let mut health = Health::new(Patience::default(), now(0));
+        let mut seen = vec![];
+        for step in 0..120u64 {
+            let at = now(step * 1_000);
+            match step % 24 {
+                3..=5 => drop(health.failed_at_work("500", at, 0.5)),
+                7 => drop(health.busy(4_000, at)),
+                9 => drop(health.refused_at_work("401".into(), at)),
+                11 => drop(health.worked("m", at)),
+                14..=19 => drop(health.fold(silent(), crate::node::Presence::Sleeps, at)),
+                _ => drop(health.fold(Report::Answered, crate::node::Presence::Sleeps, at)),
+            }
+            health.tick(at);
+            seen.push((health.state, health.marks(), health.next_ms(), health.next_probe_ms(0.5)));
+        }
+        seen
+    };
+    let steady = run(&[0]);
+    assert!(
+        [State::Up, State::Degraded, State::Asleep, State::Refusing]
+            .iter()
+            .all(|state| steady.iter().any(|it| it.0 == *state))
+    );
+    assert_eq!(run(&walls), steady);
+}
