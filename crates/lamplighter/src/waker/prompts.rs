@@ -84,9 +84,32 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let mut open = self.prompts.lock();
+        let Some(question) = open.get(&self.node) else { return };
+        // Ours may have been answered, and this be the question of somebody who came after.
+        let is_ours = question.choice.subscribe().same_channel(&self.choice);
         // The last who asks takes the question along; this one still counts itself.
-        if open.get(&self.node).is_some_and(|open| open.choice.receiver_count() <= 1) {
+        if is_ours && question.choice.receiver_count() <= 1 {
             open.remove(&self.node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_been_answered_does_not_take_the_next_question_along() {
+        let prompts = Arc::new(Prompts::default());
+        let ask = || prompts.ask("workstation", "coder", "cline/3", Duration::from_secs(20));
+        let answered = ask();
+        assert!(prompts.answer("workstation", Choice::Elsewhere));
+        let (next, joined) = (ask(), ask());
+        drop(answered);
+        assert_eq!(prompts.shown().len(), 1, "the next one still asks");
+        drop(next);
+        assert_eq!(prompts.shown().len(), 1, "and so does who joined it");
+        drop(joined);
+        assert_eq!(prompts.shown(), []);
     }
 }
