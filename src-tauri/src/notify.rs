@@ -6,13 +6,16 @@
 use crate::house::Wish;
 use lamplighter_core::{
     snapshot::Snapshot,
-    view::{Action, News, Notice, news},
+    view::{Action, News, Notice, news, outdated},
 };
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
 };
 use tauri::{AppHandle, Manager};
 use tauri_plugin_notification::{Action as Button, ActionType, NotificationExt};
@@ -22,16 +25,25 @@ use tokio::sync::mpsc;
 /// What is kept: which sorts are switched off. May be lost without harm.
 const KEPT: &str = "notifications.json";
 const OFF: &str = "off";
+/// Notices that may wait for a slow desktop; more are left out.
+const WAITING: usize = 16;
 
 /// Notices that are on screen: what their buttons do.
 type Shown = Arc<Mutex<BTreeMap<i32, Vec<(&'static str, Action)>>>>;
+
+/// What is to be done on the screen.
+enum Ring {
+    Show(Notice),
+    /// The notification with this key is not true any more.
+    TakeAway(String),
+}
 
 /// Shows notifications.
 #[derive(Debug)]
 pub struct Bell {
     app: AppHandle,
     before: Option<Arc<Snapshot>>,
-    shown: Shown,
+    ringer: SyncSender<Ring>,
     off: BTreeSet<News>,
     /// The demo keeps nothing.
     keeps: bool,
@@ -64,7 +76,14 @@ impl Bell {
             tracing::warn!("buttons of notifications cannot be heard: {why}");
         }
         let off = if keeps { load(&app) } else { BTreeSet::new() };
-        Self { app, before: None, shown, off, keeps }
+        let (ringer, rings) = sync_channel(WAITING);
+        let ringing = app.clone();
+        let ring = move || ring(&ringing, &rings, &shown);
+        // Ends when the bell is dropped.
+        if let Err(why) = std::thread::Builder::new().name("bell".into()).spawn(ring) {
+            tracing::warn!("no notifications will be shown: {why}");
+        }
+        Self { app, before: None, ringer, off, keeps }
     }
 
     /// Which sorts are switched off.
@@ -98,37 +117,68 @@ impl Bell {
         if before.seq == now.seq {
             return;
         }
+        for key in outdated(&before, now) {
+            self.ring(Ring::TakeAway(key));
+        }
         let told: Vec<Notice> = news(&before, now);
         let in_front = || {
             let mut windows = self.app.webview_windows().into_values();
             windows.any(|window| window.is_focused().unwrap_or(false))
         };
         for notice in told.into_iter().filter(|notice| !self.off.contains(&notice.news)) {
-            if !(notice.unless_seen && in_front()) {
-                self.show(notice);
+            if notice.unless_seen && in_front() {
+                continue;
             }
+            self.ring(Ring::Show(notice));
         }
     }
 
-    fn show(&self, notice: Notice) {
-        let id = id_of(&notice.key);
-        // A type holds its buttons' titles: one type for each set of them.
-        let kind: String = notice.buttons.iter().map(|(title, _)| *title).collect::<Vec<_>>().join("|");
-        let buttons =
-            notice.buttons.iter().map(|(title, _)| Button::builder(*title, *title).build()).collect();
-        let plugin = self.app.notification();
-        let registered =
-            plugin.register_action_types(vec![ActionType::builder(&kind).actions(buttons).build()]);
-        // It takes the place of an earlier one about the same thing.
-        let replaced = plugin.remove_active(vec![id]);
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(id, notice.buttons);
-        let shown = plugin.builder().id(id).title(notice.title).body(notice.body).action_type_id(kind).show();
-        for result in [registered, replaced, shown] {
-            if let Err(why) = result {
-                tracing::warn!("a notification could not be shown: {why}");
+    fn ring(&self, ring: Ring) {
+        if self.ringer.try_send(ring).is_err() {
+            tracing::warn!("a notification was left out: the desktop does not take the earlier ones");
+        }
+    }
+}
+
+/// Shows notices on a thread of its own: the plugin waits for the desktop to take a notification away, which a runtime's own
+/// threads may not (zbus's `block_on` panics there) and the tray must not.
+fn ring(app: &AppHandle, rings: &Receiver<Ring>, shown: &Shown) {
+    for ring in rings {
+        match ring {
+            Ring::Show(notice) => show(app, notice, shown),
+            Ring::TakeAway(key) => {
+                let id = id_of(&key);
+                shown.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                if let Err(why) = app.notification().remove_active(vec![id]) {
+                    tracing::warn!("a notification could not be taken away: {why}");
+                }
             }
         }
     }
+}
+
+fn show(app: &AppHandle, notice: Notice, shown: &Shown) {
+    let id = id_of(&notice.key);
+    // A type holds its buttons' titles: one type for each set of them.
+    let kind: String = notice.buttons.iter().map(|(title, _)| *title).collect::<Vec<_>>().join("|");
+    let buttons = notice.buttons.iter().map(|(title, _)| Button::builder(*title, *title).build()).collect();
+    let plugin = app.notification();
+    let registered = plugin.register_action_types(vec![ActionType::builder(&kind).actions(buttons).build()]);
+    // It takes the place of an earlier one about the same thing.
+    let replaced = plugin.remove_active(vec![id]);
+    shown.lock().unwrap_or_else(PoisonError::into_inner).insert(id, notice.buttons);
+    let built = plugin.builder().id(id).title(plain(&notice.title)).body(plain(&notice.body));
+    let told = built.action_type_id(kind).show();
+    for result in [registered, replaced, told] {
+        if let Err(why) = result {
+            tracing::warn!("a notification could not be shown: {why}");
+        }
+    }
+}
+
+/// Most desktops read a notification as markup, and names of clients and models come from outside: nothing in them is a mark.
+fn plain(text: &str) -> String {
+    text.replace('&', "＆").replace('<', "‹").replace('>', "›")
 }
 
 fn load(app: &AppHandle) -> BTreeSet<News> {

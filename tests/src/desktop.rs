@@ -3,6 +3,7 @@
 pub mod app;
 pub mod host;
 pub mod menu;
+pub mod notifications;
 pub mod screen;
 pub mod webdriver;
 pub mod windows;

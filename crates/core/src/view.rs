@@ -16,7 +16,7 @@ mod tray;
 mod words;
 
 use crate::{mode::Mode, snapshot::Offer};
-pub use bell::{News, Notice, news};
+pub use bell::{News, Notice, news, outdated};
 pub use connect::environment;
 pub use status::{StatusRow, status};
 pub use tray::tray;

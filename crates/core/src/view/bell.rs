@@ -89,7 +89,8 @@ pub fn news(before: &Snapshot, now: &Snapshot) -> Vec<Notice> {
     if let Some(notice) = all_gone(before, now) {
         return vec![notice];
     }
-    let asked = now.prompts.iter().filter(|prompt| !before.prompts.iter().any(|old| old.node == prompt.node));
+    // Two questions about one machine, one soon after the other, are told apart by their ends.
+    let asked = now.prompts.iter().filter(|prompt| !before.prompts.contains(prompt));
     let mut notices: Vec<Notice> = asked.map(asks).collect();
     for node in &now.nodes {
         // A node that has just been configured has no past to compare with.
@@ -102,15 +103,31 @@ pub fn news(before: &Snapshot, now: &Snapshot) -> Vec<Notice> {
     notices
 }
 
+/// Keys of notifications that are not true any more: questions that have been answered or given up, and what was said of a
+/// machine before a wake began or ended.
+#[must_use]
+pub fn outdated(before: &Snapshot, now: &Snapshot) -> Vec<String> {
+    let over = before.prompts.iter().filter(|old| !now.prompts.contains(old)).map(ask_key);
+    let turned = now.nodes.iter().filter(|node| {
+        let old = before.nodes.iter().find(|old| old.name == node.name);
+        old.is_some_and(|old| old.sleep.waking.is_some() != node.sleep.waking.is_some())
+    });
+    over.chain(turned.map(key)).collect()
+}
+
 fn key(node: &Node) -> String {
     format!("node/{}", node.name)
+}
+
+fn ask_key(prompt: &Prompt) -> String {
+    format!("ask/{}", prompt.node)
 }
 
 fn asks(prompt: &Prompt) -> Notice {
     let node = || prompt.node.clone();
     Notice {
         news: News::Asked,
-        key: format!("ask/{}", prompt.node),
+        key: ask_key(prompt),
         title: format!("Wake {}?", prompt.node),
         body: cut_end(&format!("{} asks for {}.", who(&prompt.client), prompt.model), LONGEST),
         buttons: vec![
@@ -319,5 +336,14 @@ mod tests {
             ("Wake workstation?", "cline asks for coder.")
         );
         assert!(news(&asked, &asked).is_empty());
+        let mut again = asked.clone();
+        again.prompts[0].until_ms = 2;
+        assert_eq!(news(&asked, &again).len(), 1, "another one soon after it");
+        assert_eq!(outdated(&asked, &again), ["ask/workstation"]);
+        assert_eq!(outdated(&asked, &house(vec![asleep()])), ["ask/workstation"], "somebody has answered");
+        assert!(outdated(&asked, &asked).is_empty());
+        let (asleep, waking) = (house(vec![asleep()]), house(vec![waking_node(false)]));
+        assert_eq!(outdated(&asleep, &waking), ["node/workstation"]);
+        assert_eq!(outdated(&waking, &asleep), ["node/workstation"]);
     }
 }
