@@ -282,6 +282,8 @@ pub struct Pulse {
     counted: AtomicBool,
     /// A request has failed there since the last that went well.
     failing: AtomicBool,
+    /// It belongs to another network: it is not looked at.
+    held: AtomicBool,
 }
 
 /// Which look somebody wants at once.
@@ -306,6 +308,17 @@ impl Pulse {
     #[must_use]
     pub fn last_good_ms(&self) -> u64 {
         self.last_good_ms.load(Relaxed)
+    }
+
+    /// Whether it belongs to another network, and is not looked at.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Relaxed);
+    }
+
+    /// Is it not to be looked at?
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Relaxed)
     }
 
     /// A request has failed there.

@@ -246,6 +246,11 @@ impl Keeper {
                     .map(|entry| entry.id)
                     .filter(|id| self.overlay.is_elsewhere(*id) && !nodes.contains(id))
                     .collect();
+                for (id, upstream) in
+                    self.nodes.iter().filter_map(|entry| Some((entry.id, entry.upstream.as_ref()?)))
+                {
+                    upstream.pulse.hold(nodes.contains(&id));
+                }
                 let news = self.overlay.elsewhere(nodes);
                 self.nodes
                     .iter()

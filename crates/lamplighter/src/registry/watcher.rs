@@ -22,6 +22,8 @@ const SILENCE_MS: u64 = 1_000;
 const CUT_AFTER_MS: u64 = 10_000;
 /// The whole model list is fetched this often; in between only what is loaded.
 const FULL_EVERY: Duration = Duration::from_secs(30);
+/// A node that belongs to another network is not looked at; this is how long the watcher sleeps meanwhile.
+const HELD: Duration = Duration::from_secs(3_600);
 /// Pings under way at once: they take 2 s at most and go out each second.
 const PINGS: usize = 3;
 
@@ -65,6 +67,11 @@ impl Watcher {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(next_look), if looking.is_none() => {
+                    if self.upstream.pulse.is_held() {
+                        // Whoever lets it go asks for a look at once.
+                        next_look = Instant::now() + HELD;
+                        continue;
+                    }
                     let Some(mut asker) = self.asker.take() else { return };
                     asker.at_work(self.upstream.pulse.open() > 0);
                     let depth = if Instant::now() >= next_full { Depth::Full } else { Depth::Pulse };
