@@ -208,12 +208,12 @@ async fn a_full_room_says_when_to_come_back_and_the_client_does() {
     let gateway = Gateway::start(&config(&[(&nas, "max_concurrent = 1")], "")).await;
     gateway.until_up(1).await;
     nas.set_fault(FaultRule::from(Fault::Gray).on(On::Generation));
-    // One client holds the only place, another fills the room.
+    // One client holds the only place, 64 others fill the room: of a single one's 64, one would make room for a newcomer.
     let mut held = tokio::task::JoinSet::new();
     held.spawn(gateway.chat(SMALL, true).bearer_auth("first").send());
     gateway.until(|snapshot| snapshot.nodes[0].active == 1).await;
-    for _ in 0..64 {
-        held.spawn(gateway.chat(SMALL, true).bearer_auth("second").send());
+    for at in 0..64 {
+        held.spawn(gateway.chat(SMALL, true).bearer_auth(format!("waiter-{at}")).send());
     }
     gateway.until(|snapshot| snapshot.nodes[0].waiting == 64).await;
 
