@@ -1,6 +1,7 @@
 //! What the scenarios share: a house of their own, real engines and clients, a desktop, and the rules of the source.
 
 pub mod apart;
+pub mod card;
 pub mod clients;
 #[cfg(target_os = "linux")]
 pub mod desktop;

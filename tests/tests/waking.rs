@@ -3,73 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use lamplighter_core::{node::State, snapshot::Snapshot};
+use lamplighter_core::node::State;
 use lamplighter_simnode::{Profile, SimModel, SimNode};
-use lamplighter_tests::house::Gateway;
+use lamplighter_tests::{
+    card::{Card, asleep, config, free_port, house, machine, nas, order},
+    house::Gateway,
+};
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use tokio::net::UdpSocket;
-
-const MAC: [u8; 6] = [0xa8, 0xa1, 0x59, 0x0c, 0x1d, 0x2e];
-
-/// The card of a sleeping machine: hears packets on loopback.
-struct Card {
-    socket: UdpSocket,
-    port: u16,
-}
-
-impl Card {
-    async fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let port = socket.local_addr().unwrap().port();
-        Self { socket, port }
-    }
-
-    /// Waits for a packet for [`MAC`], and checks every byte of it.
-    async fn hears(&self) -> usize {
-        let mut packet = [0; 256];
-        let length = tokio::time::timeout(Duration::from_secs(10), self.socket.recv(&mut packet))
-            .await
-            .expect("a packet within 10 s")
-            .unwrap();
-        let expected: Vec<u8> = [0xff; 6].into_iter().chain(MAC.repeat(16)).collect();
-        assert_eq!(packet[..102], expected[..]);
-        length
-    }
-
-    /// How many packets have come that nobody has looked at.
-    fn more(&self) -> usize {
-        std::iter::from_fn(|| self.socket.try_recv(&mut [0; 256]).ok()).count()
-    }
-}
-
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn config(engine_port: u16, card: &Card) -> String {
-    format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\n[[node]]\nname = \"workstation\"\nurl = \"http://127.0.0.1:{engine_port}\"\n\
-         [node.wake]\nmac = \"a8:a1:59:0c:1d:2e\"\nbroadcast = [\"127.0.0.1:{}\"]\ntimeout = \"20s\"\n",
-        card.port
-    )
-}
-
-fn asleep(snapshot: &Snapshot) -> bool {
-    snapshot.nodes[0].state == State::Asleep
-}
-
-async fn order(gateway: &Gateway, method: reqwest::Method, path: &str) -> (u16, Value) {
-    let url = format!("{}/control/v1/{path}", gateway.url);
-    let answer = gateway.http.request(method, url).bearer_auth(&gateway.token).send().await.unwrap();
-    let status = answer.status().as_u16();
-    (status, answer.json().await.unwrap_or_default())
-}
-
-async fn machine(port: u16) -> SimNode {
-    SimNode::start(Profile::ollama("workstation").model(SimModel::new("qwen3:8b")).port(port)).await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_click_wakes_the_machine_and_its_past_is_kept() {
@@ -152,27 +93,6 @@ async fn orders_that_cannot_be_carried_out_say_why() {
         let (got, body) = order(&gateway, method, path).await;
         assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{path}: {body}");
     }
-}
-
-/// Another machine that is up, with a model of its own.
-async fn nas() -> SimNode {
-    SimNode::start(Profile::ollama("nas").model(SimModel::new("llama3.2:3b"))).await.unwrap()
-}
-
-/// A gateway that has seen the workstation and its model, in front of a nas; the workstation sleeps now.
-async fn house(card: &Card, port: u16, nas: &SimNode, rest: &str) -> Gateway {
-    let machine = machine(port).await;
-    let text = format!(
-        "{}[[node]]\nname = \"nas\"\nurl = \"{}\"\npresence = \"always-on\"\n{rest}",
-        config(port, card),
-        nas.url()
-    );
-    let gateway = Gateway::start(&text).await;
-    gateway.until_up(2).await;
-    machine.kill().await;
-    drop(machine);
-    gateway.until(asleep).await;
-    gateway
 }
 
 #[tokio::test(flavor = "multi_thread")]
