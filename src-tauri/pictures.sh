@@ -15,10 +15,10 @@ shot() { import -window root -crop "$2" +repage "docs/$1"; echo "docs/$1: $(iden
 # The keyboard walks the menu: the pointer would bring its tooltip.
 open_menu() { xdotool mousemove 2530 30 click 3; sleep 1; xdotool mousemove 400 1200; sleep 0.5; }
 open_menu
-shot tray-menu.png 1080x560+1480+0
+shot tray-menu.png 1080x600+1480+0
 xdotool key Down Down Down Right
 sleep 1.5
-shot tray-submenu.png 1640x560+920+0
+shot tray-submenu.png 1640x600+920+0
 xdotool key Escape Escape Escape
 sleep 1
 xdotool mousemove 2530 30 click 1
