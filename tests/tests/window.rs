@@ -106,7 +106,9 @@ async fn the_demo_fleet_is_seen_and_says_what_it_is() {
     for text in ["demo", "machines up", "workstation", "RTX 4090", "nas", "laptop", "qwen3-coder:30b"] {
         browser.shows(text).await;
     }
-    seen_and_cancelled(&browser, "127.0.0.1:11499", "qwen3-coder:30b").await;
+    // The workstation sleeps until somebody asks for it.
+    browser.shows("asleep").await;
+    seen_and_cancelled(&browser, "127.0.0.1:11499", "llama3.2:3b@nas").await;
     screen.window("^Lamplighter \\(demo\\)$").await;
 }
 
