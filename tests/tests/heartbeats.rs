@@ -5,7 +5,7 @@
 use lamplighter_simnode::{Fault, Profile, SimModel, SimNode};
 use lamplighter_tests::{
     clients::{self, Library, Python},
-    house::Gateway,
+    house::{Gateway, config},
     peers::in_pieces,
 };
 use serde_json::{Value, json};
@@ -31,6 +31,21 @@ async fn pieces(answer: reqwest::Response, began: Instant) -> Vec<(u64, String)>
         pieces.push((began.elapsed().as_secs(), String::from_utf8(chunk.to_vec()).unwrap()));
     }
     pieces
+}
+
+/// For apps that stumble over comments: a chunk with nothing in it, where the owner wants that.
+#[tokio::test(flavor = "multi_thread")]
+async fn r36_an_empty_delta_in_place_of_a_comment() {
+    let nas = silent_for(PREFILL_MS).await;
+    let text = config(&[(&nas, "max_concurrent = 16")], "");
+    let text = text.replacen("[server]\n", "[server]\nsigns_of_life = \"empty-delta\"\n", 1);
+    let gateway = Gateway::start(&text).await;
+    gateway.until_up(1).await;
+    let answer = gateway.chat("m", true).send().await.unwrap().text().await.unwrap();
+    let first = answer.strip_prefix("data: ").and_then(|rest| rest.lines().next()).expect("an event first");
+    let first: Value = serde_json::from_str(first).unwrap();
+    assert_eq!((&first["choices"][0]["delta"], &first["model"]), (&json!({}), &json!("m")), "{first}");
+    assert!(!answer.contains(": still here") && answer.ends_with("data: [DONE]\n\n"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,32 @@ pub struct ServerConfig {
     pub key: Option<Secret>,
     /// May programs on this machine change, give away and delete models through us?
     pub manage: bool,
+    /// How OpenAI's clients are told, in a stream that is silent, that we are still there.
+    pub signs_of_life: SignsOfLife,
+}
+
+/// How OpenAI's clients are told, in a stream that is silent, that we are still there. The other dialects have one way each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignsOfLife {
+    /// A comment, as server-sent events have them; official clients pass over it.
+    #[default]
+    Comment,
+    /// A chunk with nothing in it, for clients that stumble over comments (OmniRoute #7031, openai-go #227).
+    EmptyDelta,
+}
+
+impl SignsOfLife {
+    /// Every way, as in the configuration file.
+    pub const ALL: [Self; 2] = [Self::Comment, Self::EmptyDelta];
+
+    /// The word used in the configuration file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Comment => "comment",
+            Self::EmptyDelta => "empty-delta",
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -54,6 +80,7 @@ impl Default for ServerConfig {
             allowed_origins: vec![],
             key: None,
             manage: false,
+            signs_of_life: SignsOfLife::default(),
         }
     }
 }

@@ -50,6 +50,15 @@ mod tests {
         assert_eq!(watch.tick(2 * (TICK_MS + GAP_MS) + 1), Some(GAP_MS + 1));
     }
 
+    /// A clock that jumps by an hour, as in a broken virtual machine, is one look at each node and no burst of missed ticks.
+    #[test]
+    fn r63_an_hour_that_never_was_is_one_look() {
+        let mut watch = Watch::new(0);
+        let ticks = (1..=20u64).map(|tick| tick * TICK_MS + if tick >= 10 { 3_600_000 } else { 0 });
+        let noticed: Vec<u64> = ticks.filter_map(|now_ms| watch.tick(now_ms)).collect();
+        assert_eq!(noticed, [3_600_000]);
+    }
+
     #[test]
     fn r62_a_clock_that_goes_back_is_borne() {
         let mut watch = Watch::new(50_000);

@@ -255,6 +255,7 @@ impl Lamplighter {
             steering,
             conversations,
             speeds,
+            server: settings.server(),
             waker,
             retries,
         });

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use early::Early;
 use http::{HeaderMap, Response};
 use lamplighter_core::{
+    config::ServerConfig,
     operation::{Dialect, Operation},
     refusal::Refusal,
     room::Client,
@@ -38,6 +39,7 @@ use lamplighter_core::{
 };
 pub use retries::Retries;
 use std::sync::Arc;
+use tokio::sync::watch;
 use trip::Trip;
 
 /// A request as it comes through the door.
@@ -80,6 +82,8 @@ pub struct Proxy {
     pub conversations: Arc<Conversations>,
     /// Knows how fast the nodes write.
     pub speeds: Arc<Measured>,
+    /// What the file says of the door.
+    pub server: watch::Receiver<ServerConfig>,
     /// Wakes machines.
     pub waker: Arc<Waker>,
     /// Bounds what is tried more than once.
@@ -105,7 +109,11 @@ pub async fn serve(proxy: &Arc<Proxy>, call: Call) -> Reply {
         model: envelope.model.clone(),
         stream,
     });
-    let heartbeat = if stream { Heartbeat::of(operation, &envelope.model) } else { None };
+    let heartbeat = if stream {
+        Heartbeat::of(operation, &envelope.model, proxy.server.borrow().signs_of_life)
+    } else {
+        None
+    };
     let id = call.id.clone();
     let mut trip = Box::pin(Trip::new(proxy.clone(), call, envelope, stream).go(under_way));
     let Some(heartbeat) = heartbeat else { return trip.await.reply(dialect, &id, None) };

@@ -6,7 +6,7 @@ use super::{
 };
 use lamplighter_core::{
     alias::Alias,
-    config::{self, Complaint, Config, NodeConfig, ServerConfig, Severity, Step},
+    config::{self, Complaint, Config, NodeConfig, ServerConfig, Severity, SignsOfLife, Step},
     node::{Engine, Presence},
     node_url::NodeUrl,
     route::distance,
@@ -16,7 +16,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 const TABLES: [&str; 4] = ["server", "node", "alias", "wake"];
-const SERVER: [&str; 5] = ["listen", "allowed_hosts", "allowed_origins", "key", "manage"];
+const SERVER: [&str; 6] = ["listen", "allowed_hosts", "allowed_origins", "key", "manage", "signs_of_life"];
 const NODE: [&str; 11] = [
     "name",
     "url",
@@ -82,6 +82,9 @@ fn read_server(fields: &mut Fields<'_, '_>) -> ServerConfig {
             .collect(),
         key: fields.optional("key", secret),
         manage: fields.optional("manage", yes_or_no).unwrap_or(default.manage),
+        signs_of_life: fields
+            .optional("signs_of_life", word("signs_of_life", &SignsOfLife::ALL, SignsOfLife::word))
+            .unwrap_or_default(),
     }
 }
 
