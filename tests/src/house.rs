@@ -83,7 +83,11 @@ impl Gateway {
         Self::start_with(home, ("LAMPLIGHTER_HASTE", by.to_string())).await
     }
 
-    async fn start_with(home: TempDir, (name, value): (&str, String)) -> Self {
+    /// Starts in a folder that holds a `config.toml`, with one more variable in its environment.
+    ///
+    /// # Panics
+    /// When it does not serve in time; the message holds what it said.
+    pub async fn start_with(home: TempDir, (name, value): (&str, String)) -> Self {
         let mut child = command(home.path(), &["serve"])
             .env(name, value)
             .stdout(Stdio::piped())

@@ -6,6 +6,8 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 /// A call that has no answer after this long has failed.
 const LIMIT: Duration = Duration::from_secs(20);
+/// What stands in a hook's address for the machine's MAC address.
+pub const MAC: &str = "{mac}";
 /// As much of a failed command's words as a person reads.
 const WORDS: usize = 300;
 
@@ -24,7 +26,7 @@ pub async fn call(
         Method::Post => reqwest::Method::POST,
         Method::Put => reqwest::Method::PUT,
     };
-    let url = hook.url.replace("{mac}", mac.unwrap_or_default());
+    let url = hook.url.replace(MAC, mac.unwrap_or_default());
     let mut request = http.request(method, url).timeout(LIMIT);
     for (name, value) in &hook.headers {
         let value = match value {

@@ -3,9 +3,9 @@
 
 mod relay;
 
-use crate::{neighbours, packet};
+use crate::{hooks, neighbours, packet};
 use lamplighter_core::{
-    config::{Macs, WakeConfig},
+    config::{Macs, Relay, WakeConfig},
     mac::Mac,
     node_url::NodeUrl,
 };
@@ -132,6 +132,12 @@ impl Courier {
             Macs::Written(macs) => (macs.clone(), true),
             Macs::Auto => (known.macs.iter().take(2).copied().collect(), false),
         };
+        // A smart plug has no use for the address.
+        if let Some(Relay::Hook(hook)) = &call.config.relay
+            && !hook.url.contains(hooks::MAC)
+        {
+            return hooks::call(&self.http, hook, None, &self.base_dir).await.map(|()| 1);
+        }
         if macs.is_empty() {
             return Err("its MAC address is not known: it is learned while the machine is up, or write it as `mac` in [node.wake]".into());
         }
