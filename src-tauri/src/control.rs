@@ -156,6 +156,9 @@ fn call(action: &Action) -> Option<(Method, String, Value)> {
             (Method::POST, format!("prompts/{node}"), json!({ "choice": choice }))
         }
         Action::Sleep { node } => post(node, "sleep", json!({})),
+        Action::KeepAwake { node, on } => {
+            (Method::PATCH, format!("nodes/{node}"), json!({ "keep_awake": on }))
+        }
         Action::IsHome { node } => post(node, "home", json!({})),
         Action::Route(Mode::Paused) | Action::Pause { an_hour: false } => route(json!({ "mode": "pause" })),
         Action::Route(mode) => route(json!({ "mode": mode.word() })),
@@ -190,6 +193,7 @@ pub fn doing(action: &Action) -> Option<String> {
         | Action::Tell(..)
         | Action::Wake { .. }
         | Action::CancelWake { .. }
+        | Action::KeepAwake { .. }
         | Action::IsHome { .. }
         | Action::Route(_)
         | Action::Pause { .. }

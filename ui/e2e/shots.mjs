@@ -39,6 +39,7 @@ for (const theme of ['light', 'dark']) {
     await page.getByRole('menuitem', { name: 'Past wakes' }).click();
     await page.getByText('did not wake, 120 s').waitFor();
   });
+  await shot(`overview-naps-${theme}`, 'naps', { theme, width: 1280, height: 800 }, (page) => page.getByRole('button', { name: 'More about workstation' }).click());
   await shot(`overview-paused-${theme}`, 'paused', { theme });
   await shot(`overview-folded-${theme}`, 'lively', { theme, height: 800 }, (page) => page.locator('[data-node="workstation"] .fold').click());
   await shot(`overview-menu-${theme}`, 'lively', { theme }, (page) => page.getByRole('button', { name: 'More about workstation' }).click());

@@ -54,7 +54,7 @@ export const node = (name, state, more = {}) => ({
   cloud: false,
   can_load: true,
   ...more,
-  sleep: { can_wake: false, can_sleep: false, waking: null, failure: null, usual_ms: null, elsewhere: false, gpu_lost: false, ...more.sleep },
+  sleep: { can_wake: false, can_sleep: false, waking: null, failure: null, usual_ms: null, elsewhere: false, kept_awake: 'no', naps: false, gpu_lost: false, ...more.sleep },
 });
 
 const NEVER = '2318-01-01T00:00:00Z';
@@ -131,6 +131,11 @@ export const houses = {
   idle: () => ({ nodes: [nas(), workstation({ active: 0, models: workstationModels().map((one) => ({ ...one, loaded: false, vram_bytes: null, loaded_bytes: null, expires_at: null })) })], requests: [], problems: [] }),
   one: () => ({ nodes: [nas()], requests: [], problems: [], gateway: { found_only: true } }),
   cloud: () => ({ nodes: [nas(), workstation(), node('openrouter', { state: 'up' }, { url: 'https://openrouter.ai/api/v1', engine: 'openai', version: null, cloud: true, can_load: false, models: [model('anthropic/claude-opus', 0, null, null, { size_bytes: null, loaded: null, remote: true })] })], requests: [], problems: [] }),
+  naps: () => ({
+    nodes: [nas(), workstation({ active: 0, sleep: { can_wake: true, can_sleep: true, naps: true } })],
+    requests: [],
+    problems: [{ code: 'naps', level: 'notice', message: 'workstation fell asleep twice within ten minutes while it was answering.', hint: 'Its idle timer does not count that work: have it kept awake while it answers, or give it more time.', node: 'workstation' }],
+  }),
   paused: () => ({ ...houses.lively(), gateway: { mode: 'paused', paused_until_ms: Date.now() + 58 * MIN } }),
   states: () => ({
     nodes: [

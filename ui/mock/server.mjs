@@ -129,6 +129,7 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
     if (method === 'PATCH' && kind === 'nodes') {
       const key_dropped = 'url' in body && which.has_key === true;
       for (const key of ['name', 'url', 'presence', 'gpu', 'priority']) if (key in body) which[key] = body[key];
+      if ('keep_awake' in body) which.sleep.kept_awake = body.keep_awake ? 'call' : 'no';
       send(200, { key_dropped });
       return changed();
     }

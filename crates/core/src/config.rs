@@ -3,13 +3,15 @@
 mod check;
 mod door;
 mod hook;
+mod keep_awake;
 mod wake;
 
 pub use check::{Complaint, Severity, Step, check};
 pub use door::{LISTEN_PORT, Listen, host_name, origin};
 pub use hook::{HeaderValue, Hook, Method, header, hook_url};
+pub use keep_awake::{EVERY_MS as KEEP_AWAKE_EVERY_MS, KeepAwake, Nudge, keep_awake_every_ms};
 pub use wake::{
-    Macs, Relay, SecureOn, SleepConfig, Target, WakeConfig, WakeRules, ssh_target, wake_timeout_ms,
+    Macs, NodeCommand, Relay, SecureOn, Target, WakeConfig, WakeRules, ssh_target, wake_timeout_ms,
 };
 
 use crate::{
@@ -117,7 +119,9 @@ pub struct NodeConfig {
     /// `[node.wake]`: how it is woken; with it the node is wakeable.
     pub wake: Option<WakeConfig>,
     /// `[node.sleep]`: how it is put to sleep.
-    pub sleep: Option<SleepConfig>,
+    pub sleep: Option<NodeCommand>,
+    /// How it is kept awake while it answers.
+    pub keep_awake: Option<KeepAwake>,
 }
 
 impl NodeConfig {
@@ -136,6 +140,7 @@ impl NodeConfig {
             vram_bytes: None,
             wake: None,
             sleep: None,
+            keep_awake: None,
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Node {
     pub reachable: bool,
     /// Its models used its GPU before it slept, and run without it now.
     pub gpu_lost: bool,
+    /// It has fallen asleep while it answered, twice within ten minutes.
+    pub naps: bool,
     /// What it tells of itself, beyond its models.
     pub told: Told,
     /// Its models as last seen; kept while it is away, so that we can say where a model is.
@@ -89,6 +91,7 @@ impl Node {
             suspect: false,
             reachable: false,
             gpu_lost: false,
+            naps: false,
             marks: Marks::default(),
             told: Told::default(),
             models: Arc::default(),

@@ -20,6 +20,7 @@ pub mod last_hope;
 pub mod mac;
 pub mod mode;
 pub mod model;
+pub mod naps;
 pub mod node;
 pub mod node_url;
 pub mod operation;

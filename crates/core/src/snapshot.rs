@@ -2,7 +2,7 @@
 
 mod waking;
 
-pub use waking::{Check, Prompt, Sleep, WakeFailure, Waking};
+pub use waking::{Check, KeptAwake, Prompt, Sleep, WakeFailure, Waking};
 
 use crate::{
     alias::Alias,

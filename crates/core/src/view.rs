@@ -134,6 +134,13 @@ pub enum Action {
         /// The node.
         node: String,
     },
+    /// Has a machine called again and again while it answers, so that it does not fall asleep; or not any more.
+    KeepAwake {
+        /// The node.
+        node: String,
+        /// From now on; else not any more.
+        on: bool,
+    },
     /// Says that a machine is at home on the network we are on.
     IsHome {
         /// The node.

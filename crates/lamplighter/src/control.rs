@@ -22,6 +22,7 @@ use crate::{
     settings::Settings,
     speeds::Measured,
     steering::Steering,
+    vigil::Vigils,
     waker::Waker,
 };
 use futures::Stream;
@@ -81,6 +82,8 @@ pub struct Parts {
     pub history: Arc<History>,
     /// Wakes machines.
     pub waker: Arc<Waker>,
+    /// Keeps machines awake while they answer.
+    pub vigils: Arc<Vigils>,
     /// What the start had to say.
     pub notices: Vec<Problem>,
     /// Told when something has changed that eyes would see.
@@ -104,6 +107,7 @@ pub struct Control {
     models: Models,
     history: Arc<History>,
     waker: Arc<Waker>,
+    vigils: Arc<Vigils>,
     http: reqwest::Client,
     /// What there is to say about the configuration and the listeners.
     notices: Mutex<Vec<Problem>>,
@@ -140,6 +144,7 @@ impl Control {
             registry: parts.registry,
             history: parts.history,
             waker: parts.waker,
+            vigils: parts.vigils,
             http,
             notices: Mutex::new(parts.notices),
             changed: parts.changed,

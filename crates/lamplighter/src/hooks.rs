@@ -1,7 +1,7 @@
 //! Calls that the owner of the configuration has written down: by HTTP, or a command over SSH. Nobody else can write one.
 
 use crate::secrets;
-use lamplighter_core::config::{HeaderValue, Hook, Method};
+use lamplighter_core::config::{HeaderValue, Hook, Method, NodeCommand};
 use std::{path::Path, process::Stdio, time::Duration};
 
 /// A call that has no answer after this long has failed.
@@ -10,6 +10,17 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub const MAC: &str = "{mac}";
 /// As much of a failed command's words as a person reads.
 const WORDS: usize = 300;
+
+/// Gives a machine a command.
+///
+/// # Errors
+/// In words for a person.
+pub async fn run(http: &reqwest::Client, command: &NodeCommand, base_dir: &Path) -> Result<(), String> {
+    match command {
+        NodeCommand::Ssh { target, command } => ssh(target, command).await,
+        NodeCommand::Hook(hook) => call(http, hook, None, base_dir).await,
+    }
+}
 
 /// Makes the call. `{mac}` in its address stands for `mac`.
 ///
@@ -52,7 +63,7 @@ pub async fn call(
 /// # Errors
 /// In words for a person, with what the command said last. A connection that ends while the command runs is none: a machine that
 /// goes to sleep hangs up.
-pub async fn ssh(target: &str, command: &str) -> Result<(), String> {
+async fn ssh(target: &str, command: &str) -> Result<(), String> {
     let mut ssh = tokio::process::Command::new("ssh");
     ssh.args([
         "-o",

@@ -38,6 +38,7 @@ pub mod steering;
 pub mod store;
 pub mod suspend;
 pub mod upstream;
+pub mod vigil;
 pub mod waker;
 
 use config::{Broken, Loaded, Origin};
@@ -67,6 +68,7 @@ use std::{
 use steering::Steering;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use vigil::Vigils;
 use waker::{Courier, Waker};
 
 /// How to start.
@@ -229,6 +231,8 @@ impl Lamplighter {
             stop: stop.clone(),
         })
         .await;
+        let vigils =
+            Vigils::new(registry.clone(), base_dir.clone(), changed.clone(), tasks.clone(), stop.clone());
         let control = Arc::new(Control::new(Parts {
             gateway,
             token: info.token.clone(),
@@ -241,6 +245,7 @@ impl Lamplighter {
             settings: settings.clone(),
             history,
             waker: waker.clone(),
+            vigils: vigils.clone(),
             notices,
             changed,
             stop: stop.clone(),
@@ -257,6 +262,7 @@ impl Lamplighter {
             speeds,
             server: settings.server(),
             waker,
+            vigils,
             retries,
         });
         let router = server::router(House { proxy, control: control.clone() });

@@ -17,6 +17,7 @@ use crate::{
     live::{Outcome, UnderWay},
     places::Held,
     speeds::Stopwatch,
+    vigil::Vigil,
 };
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame};
@@ -51,6 +52,8 @@ pub struct Holding {
     pub open: OpenRequest,
     /// Measures how fast the node writes, when that is worth something.
     pub stopwatch: Option<Stopwatch>,
+    /// Keeps the machine awake meanwhile.
+    pub vigil: Option<Vigil>,
 }
 
 /// The answer's body.

@@ -25,6 +25,7 @@ use crate::{
     registry::Registry,
     speeds::{Measured, Stopwatch},
     steering::Steering,
+    vigil::{Vigil, Vigils},
     waker::Waker,
 };
 use bytes::Bytes;
@@ -86,6 +87,8 @@ pub struct Proxy {
     pub server: watch::Receiver<ServerConfig>,
     /// Wakes machines.
     pub waker: Arc<Waker>,
+    /// Keeps machines awake while they answer.
+    pub vigils: Arc<Vigils>,
     /// Bounds what is tried more than once.
     pub retries: Retries,
 }
@@ -147,6 +150,7 @@ struct Arrived {
     held: Option<Held>,
     opened: Opened,
     stopwatch: Option<Stopwatch>,
+    vigil: Option<Vigil>,
 }
 
 enum Ended {
@@ -196,7 +200,8 @@ impl Arrived {
     /// The way down: everything that the request holds is given back when it is dropped.
     fn into_body(self, under_way: UnderWay, dialect: Dialect, heartbeat: Option<Heartbeat>) -> Metered {
         let Opened { answer, ends, open, .. } = self.opened;
-        let holding = Holding { under_way, place: self.held, open, stopwatch: self.stopwatch };
+        let holding =
+            Holding { under_way, place: self.held, open, stopwatch: self.stopwatch, vigil: self.vigil };
         Metered::new(answer, dialect, self.node, ends.cut, holding, heartbeat)
     }
 }

@@ -22,6 +22,7 @@ use lamplighter_core::{
     operation::Dialects,
     patience::Patience,
 };
+pub use ping::Ping;
 pub use remembered::{Memory, Remembered};
 use std::{collections::HashSet, sync::Arc};
 use tokio::sync::{Notify, mpsc, oneshot, watch};

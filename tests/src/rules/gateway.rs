@@ -22,7 +22,10 @@ const KNOWN_TO: [(&str, &[&str]); 11] = [
     ("toml_edit", &["config"]),
     ("hyper_rustls", &["upstream"]),
     // Never in the path of a request: that has a client of its own, which costs less.
-    ("reqwest", &["cli", "control", "demo", "discovery", "engines", "hooks", "models", "registry", "waker"]),
+    (
+        "reqwest",
+        &["cli", "control", "demo", "discovery", "engines", "hooks", "models", "registry", "vigil", "waker"],
+    ),
     // Only `store` speaks SQL.
     ("sqlx", &["store"]),
     ("tauri", &[]),

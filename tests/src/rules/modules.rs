@@ -64,7 +64,8 @@ pub const MODULES: &[Row] = &[
     row("models", &["engines", "registry", "upstream"]),
     // The path of a request, in its order: an attempt opens, a meter lets it down, an answer dresses it.
     row("attempt", &["dialects", "upstream"]),
-    row("meter", &["attempt", "clock", "dialects", "live", "places", "speeds", "upstream"]),
+    row("vigil", &["clock", "engines", "hooks", "registry"]),
+    row("meter", &["attempt", "clock", "dialects", "live", "places", "speeds", "upstream", "vigil"]),
     row("answer", &["dialects", "meter"]),
     row(
         "proxy",
@@ -82,6 +83,7 @@ pub const MODULES: &[Row] = &[
             "speeds",
             "steering",
             "upstream",
+            "vigil",
             "waker",
         ],
     ),
@@ -102,6 +104,7 @@ pub const MODULES: &[Row] = &[
             "settings",
             "speeds",
             "steering",
+            "vigil",
             "waker",
         ],
     ),

@@ -201,6 +201,8 @@ export const cancelWake = (node: string): Promise<void> => call('DELETE', `nodes
 export const sleepNode = (node: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/sleep`, undefined, 'long');
 /** The network we are on is a home of this machine too. */
 export const isHome = (node: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/home`);
+/** Has a machine called again and again while it answers, so that it does not fall asleep; or not any more. */
+export const keepAwake = (node: string, on: boolean): Promise<void> => call('PATCH', `nodes/${encodeURIComponent(node)}`, { keep_awake: on });
 /** Answers whether a machine is woken for a request that asks. */
 export const answerPrompt = (node: string, choice: 'wake' | 'elsewhere'): Promise<void> => call('POST', `prompts/${encodeURIComponent(node)}`, { choice });
 /** The last day of every node, in quarters of an hour. */

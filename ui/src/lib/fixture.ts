@@ -53,7 +53,7 @@ export function node(state: State = { state: 'up' }, change: Partial<Plain> = {}
     probe_ms: 2,
     cloud: false,
     can_load: true,
-    sleep: { can_wake: false, can_sleep: false, waking: null, failure: null, usual_ms: null, elsewhere: false, gpu_lost: false },
+    sleep: { can_wake: false, can_sleep: false, waking: null, failure: null, usual_ms: null, elsewhere: false, kept_awake: 'no', naps: false, gpu_lost: false },
   };
   return { ...plain, ...change, ...state };
 }

@@ -126,6 +126,7 @@ fn check_nodes(config: &Config, complaints: &mut Vec<Complaint>) {
             complaints.push(error(at("node", i, "vram"), message));
         }
         super::wake::check(i, node, complaints);
+        super::keep_awake::check(i, node, complaints);
     }
 }
 

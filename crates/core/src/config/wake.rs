@@ -147,17 +147,17 @@ pub enum Relay {
     Hook(Hook),
 }
 
-/// `[node.sleep]`: how the machine is put to sleep.
+/// A command for a machine, as its owner has written it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum SleepConfig {
-    /// A command over SSH.
+pub enum NodeCommand {
+    /// Over SSH.
     Ssh {
         /// `user@host`, as the user's own SSH configuration knows it.
         target: String,
         /// What is run there.
         command: String,
     },
-    /// A call by HTTP.
+    /// By HTTP.
     Hook(Hook),
 }
 

@@ -20,8 +20,28 @@ pub struct Sleep {
     pub usual_ms: Option<u64>,
     /// We are on a network where this node has never been: it is not looked for, and nothing is sent to it.
     pub elsewhere: bool,
+    /// How it is kept awake while it answers.
+    #[serde(default)]
+    pub kept_awake: KeptAwake,
+    /// It has fallen asleep while it answered, twice within ten minutes.
+    #[serde(default)]
+    pub naps: bool,
     /// Its models used its GPU before, and run without it since it woke.
     pub gpu_lost: bool,
+}
+
+/// How a machine is kept awake while it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "lowercase")]
+pub enum KeptAwake {
+    /// Not at all.
+    #[default]
+    No,
+    /// Its engine is called again and again.
+    Call,
+    /// By a command that stands in the configuration file, and is taken out there.
+    Command,
 }
 
 /// A wake under way.

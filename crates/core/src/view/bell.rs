@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     node::{Presence, State},
-    snapshot::{Node, Prompt, Snapshot},
+    snapshot::{KeptAwake, Node, Prompt, Snapshot},
 };
 
 /// A wake that usually takes no longer is not announced: the answer comes before the words are read.
@@ -30,14 +30,16 @@ pub enum News {
     NotAwake,
     /// A machine woke without its GPU.
     GpuLost,
+    /// A machine falls asleep while it answers.
+    Naps,
     /// A machine that should always be there is not.
     Down,
 }
 
 impl News {
     /// Every sort, as people see them in a menu.
-    pub const ALL: [Self; 6] =
-        [Self::Asked, Self::Waking, Self::Awake, Self::NotAwake, Self::GpuLost, Self::Down];
+    pub const ALL: [Self; 7] =
+        [Self::Asked, Self::Waking, Self::Awake, Self::NotAwake, Self::GpuLost, Self::Naps, Self::Down];
 
     /// One word, for where it is kept.
     #[must_use]
@@ -48,6 +50,7 @@ impl News {
             Self::Awake => "awake",
             Self::NotAwake => "not-awake",
             Self::GpuLost => "gpu-lost",
+            Self::Naps => "naps",
             Self::Down => "down",
         }
     }
@@ -61,6 +64,7 @@ impl News {
             Self::Awake => "A machine is awake",
             Self::NotAwake => "A machine did not wake",
             Self::GpuLost => "A machine woke without its GPU",
+            Self::Naps => "A machine falls asleep while it answers",
             Self::Down => "An always-on machine is down",
         }
     }
@@ -98,6 +102,7 @@ pub fn news(before: &Snapshot, now: &Snapshot) -> Vec<Notice> {
         notices.extend(waking(old, node));
         notices.extend(of_the_end(old, node, now.at_ms));
         notices.extend(gpu_lost(old, node));
+        notices.extend(naps(old, node));
         notices.extend(down(old, node));
     }
     notices
@@ -193,6 +198,19 @@ fn gpu_lost(old: &Node, node: &Node) -> Option<Notice> {
         title: format!("{} woke without its GPU", node.name),
         body: "Its models would run on the CPU; others are asked first.".into(),
         buttons: vec![("How to fix", Action::Open)],
+        unless_seen: false,
+    })
+}
+
+fn naps(old: &Node, node: &Node) -> Option<Notice> {
+    let keep = || ("Keep it awake", Action::KeepAwake { node: node.name.clone(), on: true });
+    let offer = (node.sleep.kept_awake == KeptAwake::No).then(keep);
+    (node.sleep.naps && !old.sleep.naps).then(|| Notice {
+        news: News::Naps,
+        key: format!("naps/{}", node.name),
+        title: format!("{} falls asleep while it answers", node.name),
+        body: "Twice within ten minutes: its idle timer does not count that work.".into(),
+        buttons: offer.into_iter().chain([("Open", Action::Open)]).collect(),
         unless_seen: false,
     })
 }
@@ -319,6 +337,21 @@ mod tests {
         let mut lost = nas.clone();
         lost.sleep.gpu_lost = true;
         assert_eq!(titles(nas, lost), ["nas woke without its GPU"]);
+    }
+
+    #[test]
+    fn r50_a_machine_that_falls_asleep_at_work_is_told_with_what_helps() {
+        let naps = |kept_awake| {
+            let node = asleep();
+            Node { sleep: Sleep { naps: true, kept_awake, ..node.sleep.clone() }, ..node }
+        };
+        let notices = news(&house(vec![asleep()]), &house(vec![naps(KeptAwake::No)]));
+        assert_eq!(notices[0].title, "workstation falls asleep while it answers");
+        let keep = Action::KeepAwake { node: "workstation".into(), on: true };
+        assert_eq!(notices[0].buttons, [("Keep it awake", keep), ("Open", Action::Open)]);
+        let notices = news(&house(vec![asleep()]), &house(vec![naps(KeptAwake::Call)]));
+        assert_eq!(notices[0].buttons, [("Open", Action::Open)], "it is kept already, as well as we can");
+        assert!(titles(naps(KeptAwake::No), naps(KeptAwake::No)).is_empty(), "told once");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     expiry::goes_at_ms,
     model::Model,
     node::{Stage, State},
-    snapshot::Node,
+    snapshot::{KeptAwake, Node},
 };
 
 /// Models named in a node's submenu before the rest is only counted.
@@ -135,6 +135,7 @@ fn submenu(node: &Node, clock: Clock) -> Vec<Row> {
     } else if node.sleep.can_sleep && node.state.takes_requests() {
         rows.push(Row::item(id("sleep"), "Put to sleep", Action::Sleep { node: node.name.clone() }));
     }
+    rows.extend(keep_awake(node));
     if node.models.is_empty() {
         return rows;
     }
@@ -152,6 +153,15 @@ fn submenu(node: &Node, clock: Clock) -> Vec<Row> {
         rows.push(Row::new(id("unload"), "Unload all models", Kind::Item, action));
     }
     rows
+}
+
+/// `✓ Keep awake while it answers`, for a machine that is, or that has fallen asleep while it answered.
+fn keep_awake(node: &Node) -> Option<Row> {
+    let (is_kept, sleep) = (node.sleep.kept_awake != KeptAwake::No, &node.sleep);
+    let turn = || Action::KeepAwake { node: node.name.clone(), on: !is_kept };
+    let action = (sleep.kept_awake != KeptAwake::Command).then(turn);
+    let id = format!("node/{}/keep-awake", node.name);
+    (is_kept || sleep.naps).then(|| Row::check(id, "Keep awake while it answers", is_kept, action))
 }
 
 /// `✓ qwen3-coder:30b — 18 GB, unloads at 14:32`; a click loads or unloads it, where the engine can.
@@ -237,6 +247,24 @@ mod tests {
         assert_eq!((line(&node).as_str(), wake(&node)), ("○ nas — on another network", None));
         (node.state, node.sleep) = (State::Up, Sleep { can_sleep: true, ..Sleep::default() });
         assert!(rows(&node).iter().any(|row| row.text == "Put to sleep"));
+    }
+
+    #[test]
+    fn r50_a_machine_that_falls_asleep_at_work_can_be_kept_awake() {
+        let mut node = nas();
+        let row = |node: &Node| rows(node).into_iter().find(|row| row.text.starts_with("Keep awake"));
+        assert_eq!(row(&node), None, "most do not");
+        node.sleep.naps = true;
+        let turn = |on| Some(Action::KeepAwake { node: "nas".into(), on });
+        assert_eq!(row(&node).map(|row| (row.kind, row.action)), Some((Kind::Check(false), turn(true))));
+        (node.sleep.naps, node.sleep.kept_awake) = (false, KeptAwake::Call);
+        assert_eq!(row(&node).map(|row| (row.kind, row.action)), Some((Kind::Check(true), turn(false))));
+        node.sleep.kept_awake = KeptAwake::Command;
+        assert_eq!(
+            row(&node).map(|row| (row.kind, row.action)),
+            Some((Kind::Check(true), None)),
+            "it stands in the file"
+        );
     }
 
     const CLOCK: Clock = Clock { now_ms: 20_000 * 86_400_000 + 15 * 3_600_000, utc_offset_min: 60 };

@@ -38,6 +38,9 @@ pub struct Fields {
     /// Generations per loaded model sent there at once.
     #[serde(default, deserialize_with = "there")]
     pub max_concurrent: Option<Option<u32>>,
+    /// Whether its engine is called again and again while it answers. A command can only be written in the file.
+    #[serde(default)]
+    pub keep_awake: Option<bool>,
     /// True: it gets a `[node.wake]` that learns the machine's address. False: what stands there is taken out.
     #[serde(default)]
     pub wakeable: Option<bool>,
@@ -77,7 +80,7 @@ pub fn add(text: &str, found: &[NodeConfig], node: &NewNode) -> Result<String, S
     let mut table = Table::new();
     table["name"] = value(&node.name);
     table["url"] = value(node.url.trim());
-    set(&mut table, &node.fields);
+    set(&mut table, &node.fields)?;
     nodes.push(table);
     Ok(document.to_string())
 }
@@ -100,7 +103,7 @@ pub fn change(text: &str, name: &str, change: &NodeChange) -> Result<(String, bo
     if let Some(name) = &change.name {
         put(table, "name", Some(name.as_str().into()));
     }
-    set(table, &change.fields);
+    set(table, &change.fields)?;
     Ok((document.to_string(), dropped))
 }
 
@@ -185,7 +188,7 @@ pub fn forbidden_change(old: &Config, new: &Config) -> Option<String> {
 
 /// Fields that run something, call something, or give rights, wherever they stand and whether we know them yet or not.
 /// `mac`, `broadcast` and `secure_on` say where packets go: whoever writes them knocks at other people's machines.
-const RUNS_OR_CALLS: [&str; 11] = [
+const RUNS_OR_CALLS: [&str; 12] = [
     "command",
     "manage",
     "hook",
@@ -194,6 +197,7 @@ const RUNS_OR_CALLS: [&str; 11] = [
     "ssh",
     "sleep",
     "relay",
+    "keep_awake",
     "mac",
     "broadcast",
     "secure_on",
@@ -218,8 +222,13 @@ fn fields(text: &str) -> Vec<(&'static str, String)> {
 
 fn collect(table: &dyn TableLike, found: &mut Vec<(&'static str, String)>) {
     for (key, item) in table.iter() {
-        let learned = key == "mac" && item.as_str() == Some("auto");
-        if let Some(name) = RUNS_OR_CALLS.iter().find(|name| key.eq_ignore_ascii_case(name) && !learned) {
+        // Learned addresses, and calls to the engine itself, lead nowhere else.
+        let harmless = match key {
+            "mac" => item.as_str() == Some("auto"),
+            "keep_awake" => item.as_table_like().is_none(),
+            _ => false,
+        };
+        if let Some(name) = RUNS_OR_CALLS.iter().find(|name| key.eq_ignore_ascii_case(name) && !harmless) {
             found.push((name, item.to_string().trim().to_owned()));
         }
         if let Some(inner) = item.as_table_like() {
@@ -254,7 +263,7 @@ fn find<'d>(document: &'d mut DocumentMut, name: &str) -> Result<&'d mut Table, 
         .ok_or_else(|| format!("there is no node called {name:?} in the file"))
 }
 
-fn set(table: &mut Table, fields: &Fields) {
+fn set(table: &mut Table, fields: &Fields) -> Result<(), String> {
     if let Some(presence) = fields.presence {
         put(table, "presence", presence.map(|presence| presence.word().into()));
     }
@@ -270,6 +279,16 @@ fn set(table: &mut Table, fields: &Fields) {
     if let Some(max) = fields.max_concurrent {
         put(table, "max_concurrent", max.map(|max| i64::from(max).into()));
     }
+    match fields.keep_awake {
+        Some(true) if !table.get("keep_awake").is_some_and(is_on) => {
+            put(table, "keep_awake", Some(true.into()))
+        }
+        Some(false) if table.get("keep_awake").is_some_and(Item::is_table_like) => {
+            return Err("`keep_awake` holds a command: take it out in the file".into());
+        }
+        Some(false) => drop(table.remove("keep_awake")),
+        _ => {}
+    }
     match fields.wakeable {
         Some(true) if !table.contains_key("wake") => {
             let mut wake = Table::new();
@@ -279,6 +298,12 @@ fn set(table: &mut Table, fields: &Fields) {
         Some(false) => drop(table.remove("wake")),
         _ => {}
     }
+    Ok(())
+}
+
+/// Does it say more than `false`?
+fn is_on(written: &Item) -> bool {
+    written.as_bool() != Some(false)
 }
 
 /// Sets or takes out one field; a comment behind the old value stays.
@@ -346,6 +371,23 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_kept_awake_by_calls_and_a_command_is_left_alone() {
+        let turn = |text: &str, on: bool| {
+            change(text, "workstation", &change_of(&format!("{{\"keep_awake\":{on}}}")))
+        };
+        let (kept, _) = turn(FILE, true).unwrap();
+        assert!(kept.contains("gpu = \"RTX 4090\"\nkeep_awake = true\n"), "{kept}");
+        assert_eq!(turn(&kept, false).unwrap().0, FILE);
+        let off = kept.replace("= true", "= false # not now");
+        assert_eq!(turn(&off, true).unwrap().0, off.replace("= false", "= true"));
+        let slow = kept.replace("= true", "= \"5m\"");
+        assert_eq!(turn(&slow, true).unwrap().0, slow, "what is written stays");
+        let told = kept.replace("= true", "= { url = \"http://10.0.0.5/stay\" }");
+        assert_eq!(turn(&told, true).unwrap().0, told);
+        assert!(turn(&told, false).unwrap_err().contains("in the file"));
+    }
+
+    #[test]
     fn a_node_less() {
         let text = remove(FILE, "workstation").unwrap();
         assert!(
@@ -378,6 +420,8 @@ mod tests {
             ("[[node]]\nname = \"x\"\n[node.wake]\nrelay = { url = \"http://x\" }", "relay"),
             ("[[node]]\nname = \"x\"\n[node.wake]\nmac = \"a8:a1:59:0c:1d:2e\"", "mac"),
             ("[[node]]\nname = \"x\"\nwake.broadcast = [\"10.0.0.255\"]", "broadcast"),
+            ("keep_awake = { ssh = \"me@pc\", command = \"true\" }", "keep_awake"),
+            ("[[node]]\nname = \"x\"\n[node.keep_awake]\nurl = \"http://x\"", "keep_awake"),
             ("x = [{ hook = \"http://x\" }]", "hook"),
         ] {
             assert_eq!(forbidden_field(FILE, &with(line)), Some(name), "{line}");
@@ -388,6 +432,8 @@ mod tests {
             "wake = \"never\"",
             "[wake]\ndefault = \"ask\"",
             "[[node]]\nname = \"x\"\n[node.wake]\nmac = \"auto\"",
+            "keep_awake = true",
+            "keep_awake = \"45s\"",
         ] {
             assert_eq!(forbidden_field(FILE, &with(line)), None, "{line}");
         }

@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 
 const TABLES: [&str; 4] = ["server", "node", "alias", "wake"];
 const SERVER: [&str; 6] = ["listen", "allowed_hosts", "allowed_origins", "key", "manage", "signs_of_life"];
-const NODE: [&str; 11] = [
+const NODE: [&str; 12] = [
     "name",
     "url",
     "engine",
@@ -29,6 +29,7 @@ const NODE: [&str; 11] = [
     "vram",
     "wake",
     "sleep",
+    "keep_awake",
 ];
 const ALIAS: [&str; 3] = ["name", "models", "wake"];
 
@@ -107,6 +108,7 @@ fn read_node(fields: &mut Fields<'_, '_>) -> NodeConfig {
         vram_bytes: fields.optional("vram", size),
         wake,
         sleep: fields.table("sleep", "[node.sleep]", &wake::SLEEP, wake::sleep).flatten(),
+        keep_awake: wake::keep_awake(fields),
     }
 }
 

@@ -1,10 +1,10 @@
-//! The shape of `[node.wake]`, `[node.sleep]` and `[wake]` in the configuration file.
+//! The shape of `[node.wake]`, `[node.sleep]`, `keep_awake` and `[wake]` in the configuration file.
 
 use super::fields::{Fields, describe, parsed, text, word};
 use lamplighter_core::{
     config::{
-        Hook, Macs, Method, Relay, SleepConfig, WakeConfig, WakeRules, header, hook_url, ssh_target,
-        wake_timeout_ms,
+        Hook, KEEP_AWAKE_EVERY_MS, KeepAwake, Macs, Method, NodeCommand, Nudge, Relay, WakeConfig, WakeRules,
+        header, hook_url, keep_awake_every_ms, ssh_target, wake_timeout_ms,
     },
     mac::Mac,
     wake::{QuietHours, WakePolicy},
@@ -13,6 +13,7 @@ use toml::de::DeValue;
 
 pub(super) const WAKE: [&str; 5] = ["mac", "secure_on", "broadcast", "timeout", "relay"];
 pub(super) const SLEEP: [&str; 5] = ["ssh", "command", "url", "method", "headers"];
+const KEEP_AWAKE: [&str; 6] = ["every", "ssh", "command", "url", "method", "headers"];
 pub(super) const RULES: [&str; 2] = ["default", "quiet_hours"];
 const HOOK: [&str; 3] = ["url", "method", "headers"];
 
@@ -75,27 +76,55 @@ fn hook(fields: &mut Fields<'_, '_>) -> Option<Hook> {
     url.map(|url| Hook { url, method, headers })
 }
 
-pub(super) fn sleep(fields: &mut Fields<'_, '_>) -> Option<SleepConfig> {
+pub(super) fn sleep(fields: &mut Fields<'_, '_>) -> Option<NodeCommand> {
+    node_command(fields, "[node.sleep]", "systemctl suspend")
+}
+
+/// `true`, how often, or a table with a command.
+pub(super) fn keep_awake(fields: &mut Fields<'_, '_>) -> Option<KeepAwake> {
+    const NAME: &str = "keep_awake";
+    let by_call = |every_ms| KeepAwake { every_ms, by: Nudge::Call };
+    if fields.is_table(NAME) {
+        let with_command = |fields: &mut Fields<'_, '_>| {
+            let every_ms = fields.optional("every", parsed(keep_awake_every_ms));
+            let example = "systemd-inhibit --what=idle sleep 90 >/dev/null 2>&1 &";
+            let by = node_command(fields, NAME, example).map(Nudge::Command);
+            by.map(|by| KeepAwake { every_ms: every_ms.unwrap_or(KEEP_AWAKE_EVERY_MS), by })
+        };
+        return fields.table(NAME, NAME, &KEEP_AWAKE, with_command).flatten();
+    }
+    let read =
+        |value: &DeValue<'_>| match value {
+            DeValue::Boolean(wanted) => Ok(wanted.then(|| by_call(KEEP_AWAKE_EVERY_MS))),
+            DeValue::String(text) => keep_awake_every_ms(text).map(|every_ms| Some(by_call(every_ms))),
+            _ => Err("it is true, how often (\"45s\"), or { ssh = \"me@192.168.1.50\", command = \"…\" }"
+                .to_owned()),
+        };
+    fields.optional(NAME, read).flatten()
+}
+
+/// A command by SSH or by HTTP, in the table called `title`.
+fn node_command(fields: &mut Fields<'_, '_>, title: &str, example: &str) -> Option<NodeCommand> {
     match (fields.has("ssh"), fields.has("url")) {
         (true, true) => {
-            fields.complain("[node.sleep] has both `ssh` and `url`: one of them is enough".into());
+            fields.complain(format!("{title} has both `ssh` and `url`: one of them is enough"));
             None
         }
         (false, true) => {
             if fields.has("command") {
-                fields.complain("`command` in [node.sleep] goes with `ssh`, not with `url`".into());
+                fields.complain(format!("`command` in {title} goes with `ssh`, not with `url`"));
             }
-            hook(fields).map(SleepConfig::Hook)
+            hook(fields).map(NodeCommand::Hook)
         }
         _ => {
             let target = fields.required("ssh", "\"me@192.168.1.50\"", parsed(ssh_target));
-            let command = fields.required("command", "\"systemctl suspend\"", parsed(command));
+            let command = fields.required("command", &format!("{example:?}"), parsed(command));
             for field in ["method", "headers"] {
                 if fields.has(field) {
-                    fields.complain(format!("`{field}` in [node.sleep] goes with `url`, not with `ssh`"));
+                    fields.complain(format!("`{field}` in {title} goes with `url`, not with `ssh`"));
                 }
             }
-            Some(SleepConfig::Ssh { target: target?, command: command? })
+            Some(NodeCommand::Ssh { target: target?, command: command? })
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::{Control, House};
 use lamplighter_core::{
+    config::Nudge,
+    fleet::Node,
     model::key,
     node::{Presence, State},
     node_url::NodeUrl,
@@ -36,12 +38,41 @@ impl Control {
                 node: Some(node.name().into()),
             });
         }
+        problems.extend(house.fleet.nodes.iter().filter_map(|node| self.of_sleep_at_work(node)));
         problems.extend(self.of_the_door(house).map(|said| said.problem));
         problems.extend(self.unknown_alias_models(house));
         problems.extend(drifts(house));
         problems.extend(super::versions::mismatch(house));
         problems.sort_by_key(|problem| problem.level);
         problems
+    }
+
+    /// It falls asleep while it answers, or cannot be kept from it.
+    fn of_sleep_at_work(&self, node: &Node) -> Option<Problem> {
+        let name = node.name();
+        let (code, message, hint) = match (node.naps, self.vigils.failed(node)) {
+            (_, Some(why)) => (
+                "keep_awake_failed",
+                format!("{name} cannot be kept awake while it answers: {}.", why.trim_end_matches('.')),
+                "Correct its `keep_awake` in the configuration.",
+            ),
+            (false, None) => return None,
+            (true, None) => (
+                "naps",
+                format!("{name} fell asleep twice within ten minutes while it was answering."),
+                match node.config.keep_awake.as_ref().map(|how| &how.by) {
+                    None => {
+                        "Its idle timer does not count that work: have it kept awake while it answers, or give it more time."
+                    }
+                    Some(Nudge::Call) => {
+                        "Calls do not keep it awake: have a command hold it, as `keep_awake` in the configuration."
+                    }
+                    Some(Nudge::Command(_)) => "The command of its `keep_awake` does not keep it awake.",
+                },
+            ),
+        };
+        let (code, hint) = (code.into(), Some(hint.into()));
+        Some(Problem { code, level: Level::Notice, message, hint, node: Some(name.into()) })
     }
 
     /// What there is to say of the door. What stands in the way and is a node already is no problem any more.

@@ -6,9 +6,9 @@ use crate::{
     waker::{Choice, Waker},
 };
 use lamplighter_core::{
-    config::SleepConfig,
+    config::Nudge,
     fleet::Node,
-    snapshot::{Check, Sleep, WakeFailure, Waking},
+    snapshot::{Check, KeptAwake, Sleep, WakeFailure, Waking},
     wake::{Advice, Who},
 };
 
@@ -74,10 +74,7 @@ impl Control {
         if busy > 0 {
             return Err(NotWoken::Busy(name.into(), busy));
         }
-        let done = match &config {
-            SleepConfig::Ssh { target, command } => hooks::ssh(target, command).await,
-            SleepConfig::Hook(hook) => hooks::call(&self.http, hook, None, self.settings.base_dir()).await,
-        };
+        let done = hooks::run(&self.http, &config, self.settings.base_dir()).await;
         self.registry.look_at(id);
         done.map_err(NotWoken::Failed)
     }
@@ -134,6 +131,12 @@ pub(super) fn show(node: &Node, waker: &Waker, elsewhere: bool) -> Sleep {
         }),
         usual_ms: seen.as_ref().and_then(|seen| seen.eta_ms),
         elsewhere,
+        kept_awake: match node.config.keep_awake.as_ref().map(|how| &how.by) {
+            None => KeptAwake::No,
+            Some(Nudge::Call) => KeptAwake::Call,
+            Some(Nudge::Command(_)) => KeptAwake::Command,
+        },
+        naps: node.naps,
         gpu_lost: node.gpu_lost,
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     live::UnderWay,
     places::{Entered, Held, Left},
     registry::House,
+    vigil::Vigil,
     waker::{Choice, Waiting},
 };
 use lamplighter_core::{
@@ -15,7 +16,7 @@ use lamplighter_core::{
     refusal::Refusal,
     room::{self, Arrival, WAIT_MS},
     route::{Asleep, Course, RoutePlan, course},
-    wake::{Kind, Outcome, Pass, TooSoon, Verdict, Who, Wish, is_auxiliary_prompt},
+    wake::{Kind, Outcome, Pass, TooSoon, Verdict, WakePolicy, Who, Wish, is_auxiliary_prompt},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -88,6 +89,17 @@ impl Trip {
             && body.len() <= UNLOAD_BYTES
             && is_unload(body);
         if unloads { Kind::Look } else { Kind::of(self.call.operation) }
+    }
+
+    /// While somebody waits for the answer, the machine is kept awake as its owner has written. What must not wake one does not
+    /// keep one awake either: titles and tags, and what goes by an alias that says `never`.
+    pub(super) fn keep_awake(&self, node: &Node, alias: Option<&str>, house: &House) -> Option<Vigil> {
+        node.config.keep_awake.as_ref()?;
+        let aliases = house.fleet.aliases.iter();
+        let never =
+            aliases.filter(|it| Some(it.name.as_str()) == alias).any(|it| it.wake == Some(WakePolicy::Never));
+        let counts = !never && matches!(self.kind(), Kind::Generate | Kind::Embed);
+        counts.then(|| self.proxy.vigils.keep(node)).flatten()
     }
 
     fn asked_by(&self) -> String {

@@ -99,6 +99,7 @@ impl Trip {
             };
             under_way.sent(node.name(), candidate.model.clone());
             let others = self.others(&house, &plan, &candidate);
+            let vigil = self.keep_awake(node, plan.alias.as_deref(), &house);
             match self.send(under_way, node, upstream, &candidate, others).await {
                 Ok(opened) => {
                     self.proxy.registry.worked(candidate.node, upstream, &candidate.model);
@@ -109,11 +110,11 @@ impl Trip {
                     }
                     let node = node.name().to_owned();
                     let stopwatch = self.learn(&house, &candidate, &opened);
-                    return Ok(Arrived { candidate, node, held, opened, stopwatch });
+                    return Ok(Arrived { candidate, node, held, opened, stopwatch, vigil });
                 }
                 Err(failed) => {
                     // Nobody holds a place while it waits for something else.
-                    drop((held, permit));
+                    drop((held, permit, vigil));
                     self.failed(candidate, node, upstream, failed).await?;
                 }
             }

@@ -15,7 +15,8 @@ use lamplighter_core::{
     fleet::{Node, NodeId, Told},
     health::{Blocked, Health, Marks, Report},
     model::{Model, key},
-    node::Engine,
+    naps::Naps,
+    node::{Engine, State},
     patience::Patience,
     room,
 };
@@ -33,6 +34,7 @@ pub(super) struct Entry {
     /// Ends its watcher.
     pub(super) unwatch: CancellationToken,
     pub(super) health: Health,
+    pub(super) naps: Naps,
     facts: Option<Facts>,
     version: Option<String>,
     told: Told,
@@ -67,6 +69,7 @@ impl Entry {
             key,
             unwatch,
             health,
+            naps: Naps::default(),
             facts: None,
             version: None,
             told: Told::default(),
@@ -187,6 +190,11 @@ impl Entry {
         if let Some(upstream) = &self.upstream {
             match (answered, self.health.answers()) {
                 (true, false) => {
+                    // Closed sockets end their requests at once: what is still open has been left hanging.
+                    if is == State::Asleep && upstream.pulse.open() > 0 && self.naps.napped(clock::mono_ms())
+                    {
+                        tracing::warn!(node = self.config.name, "it falls asleep while it answers");
+                    }
                     self.gpu.gone();
                     upstream.is_gone();
                 }
@@ -205,14 +213,20 @@ impl Entry {
 
     /// When it has something to do by itself, by the monotonic clock.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        self.blocked.iter().map(|(_, until_ms)| *until_ms).chain(self.health.next_ms()).min()
+        self.blocked
+            .iter()
+            .map(|(_, until_ms)| *until_ms)
+            .chain(self.health.next_ms())
+            .chain(self.naps.next_ms())
+            .min()
     }
 
     /// Time passes.
     pub(super) fn tick(&mut self) -> bool {
         let (now, before) = (clock::now(), self.blocked.len());
         self.blocked.retain(|(_, until_ms)| *until_ms > now.mono_ms);
-        (before != self.blocked.len()) | self.change(|health| health.tick(now))
+        let forgotten = self.naps.tick(now.mono_ms);
+        forgotten | (before != self.blocked.len()) | self.change(|health| health.tick(now))
     }
 
     /// It cannot serve that model for a while.
@@ -289,6 +303,7 @@ impl Entry {
             },
             reachable: self.health.answers_somehow(),
             gpu_lost: self.gpu.is_lost(),
+            naps: self.naps.is_habit(),
             told: self.told,
             models: self.models.clone(),
             vram_bytes: self.config.vram_bytes.or(vram_seen),

@@ -74,6 +74,9 @@ impl Keeper {
             let entry = match same {
                 Some(at) => {
                     let mut entry = before.remove(at);
+                    if entry.config.keep_awake != watched.config.keep_awake {
+                        entry.naps.forgive();
+                    }
                     entry.config = Arc::new(watched.config);
                     entry
                 }
@@ -101,8 +104,8 @@ impl Keeper {
         let upstream = match way {
             Ok((upstream, key)) => {
                 let http = self.http.clone();
-                let asker = engines::Asker::new(http.clone(), config.url.clone(), key.clone(), config.engine);
-                let ping = ping::Ping::new(http, config.url.clone(), key);
+                let asker = engines::Asker::new(http.clone(), config.url.clone(), key, config.engine);
+                let ping = ping::Ping::new(http, config.url.clone(), upstream.key().cloned());
                 let watcher = watcher::Watcher::new(
                     id,
                     asker,

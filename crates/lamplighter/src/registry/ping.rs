@@ -1,5 +1,6 @@
 //! A quick sign of life while requests are open: any HTTP answer will do, for the question is only whether the node is there.
 
+use http::{HeaderValue, header::AUTHORIZATION};
 use lamplighter_core::{
     health::{PROBE_TIMEOUT_MS, Report},
     node::Engine,
@@ -8,17 +9,17 @@ use lamplighter_core::{
 use std::time::Duration;
 
 /// Asks one node for a sign of life.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Ping {
     http: reqwest::Client,
     url: NodeUrl,
-    key: Option<String>,
+    key: Option<HeaderValue>,
 }
 
 impl Ping {
-    /// Asks the engine at `url`.
+    /// Asks the engine at `url`; `key` goes with it as it stands.
     #[must_use]
-    pub fn new(http: reqwest::Client, url: NodeUrl, key: Option<String>) -> Self {
+    pub fn new(http: reqwest::Client, url: NodeUrl, key: Option<HeaderValue>) -> Self {
         Self { http, url, key }
     }
 
@@ -36,7 +37,7 @@ impl Ping {
         };
         let mut request = self.http.get(self.url.join(path)).timeout(Duration::from_millis(PROBE_TIMEOUT_MS));
         if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
+            request = request.header(AUTHORIZATION, key);
         }
         match request.send().await {
             Ok(answer) if answer.status().is_success() => Some(Report::Answered),

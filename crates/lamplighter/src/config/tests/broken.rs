@@ -74,7 +74,7 @@ fn unknown_field() {
     says(
         node("[node.power]\nplug = \"x\""),
         &[
-            "config.toml:4:7: error: unknown table \"power\" in [[node]]: known are name, url, engine, presence, max_concurrent, priority, api_key, gpu, vram, wake, sleep",
+            "config.toml:4:7: error: unknown table \"power\" in [[node]]: known are name, url, engine, presence, max_concurrent, priority, api_key, gpu, vram, wake, sleep, keep_awake",
         ],
     );
     says(

@@ -2,7 +2,7 @@
 
 use super::{broken::says, *};
 use lamplighter_core::{
-    config::{HeaderValue, Macs, Method, Relay, SleepConfig, WakeConfig},
+    config::{HeaderValue, KeepAwake, Macs, Method, NodeCommand, Nudge, Relay, WakeConfig},
     mac::Mac,
     wake::WakePolicy,
 };
@@ -40,7 +40,7 @@ fn every_field_of_waking_arrives() {
             .contains(&("Authorization".into(), HeaderValue::Kept(Secret::Env("HOME_ASSISTANT".into()))))
     );
     assert!(hook.headers.contains(&("X-Room".into(), HeaderValue::Plain("attic".into()))));
-    let ssh = SleepConfig::Ssh { target: "me@192.168.1.60".into(), command: "systemctl suspend".into() };
+    let ssh = NodeCommand::Ssh { target: "me@192.168.1.60".into(), command: "systemctl suspend".into() };
     assert_eq!(attic.sleep, Some(ssh));
 }
 
@@ -65,6 +65,56 @@ fn passwords_of_both_lengths_in_all_forms() {
     assert_eq!(bytes("lamp"), *b"lamp");
     assert_eq!(bytes("beacon"), *b"beacon");
     assert_eq!(bytes("aabbcc"), *b"aabbcc", "six characters: three bytes are no password");
+}
+
+#[test]
+fn keep_awake_in_all_its_forms() {
+    let read = |written: &str| config(&node(&format!("keep_awake = {written}"))).nodes.remove(0).keep_awake;
+    let by_call = |every_ms| Some(KeepAwake { every_ms, by: Nudge::Call });
+    assert_eq!([read("true"), read("\"2m\""), read("false")], [by_call(45_000), by_call(120_000), None]);
+    let command = "systemd-inhibit --what=idle sleep 90 &";
+    let by = Nudge::Command(NodeCommand::Ssh { target: "me@pc".into(), command: command.into() });
+    let written = format!("{{ every = \"1m\", ssh = \"me@pc\", command = \"{command}\" }}");
+    assert_eq!(read(&written), Some(KeepAwake { every_ms: 60_000, by }));
+    let Some(KeepAwake { every_ms: 45_000, by: Nudge::Command(NodeCommand::Hook(hook)) }) =
+        read("{ url = \"http://pc:8009/stay\", method = \"PUT\" }")
+    else {
+        panic!()
+    };
+    assert_eq!((hook.url.as_str(), hook.method), ("http://pc:8009/stay", Method::Put));
+    for (written, said) in [
+        (
+            "3",
+            "14: error: `keep_awake`: it is true, how often (\"45s\"), or { ssh = \"me@192.168.1.50\", command = \"…\" }",
+        ),
+        (
+            "\"1s\"",
+            "14: error: `keep_awake`: between 5 seconds and 30 minutes: shorter than the machine's own idle timer",
+        ),
+        (
+            "{ every = \"1h\", url = \"http://a\" }",
+            "24: error: `every`: between 5 seconds and 30 minutes: shorter than the machine's own idle timer",
+        ),
+        (
+            "{ ssh = \"me@pc\" }",
+            "14: error: keep_awake has no `command`: add a line like command = \"systemd-inhibit --what=idle sleep 90 >/dev/null 2>&1 &\"",
+        ),
+        (
+            "{ ssh = \"me@pc\", url = \"http://a\" }",
+            "14: error: keep_awake has both `ssh` and `url`: one of them is enough",
+        ),
+        (
+            "{ evry = \"1m\", url = \"http://a\" }",
+            "16: error: unknown field \"evry\" in keep_awake: did you mean \"every\"?",
+        ),
+    ] {
+        says(node(&format!("keep_awake = {written}")), &[&format!("config.toml:4:{said}")]);
+    }
+    let cloud = "[[node]]\nname = \"x\"\nurl = \"https://openrouter.ai/api\"\nkeep_awake = true\n";
+    says(
+        cloud,
+        &["config.toml:4:14: warning: this machine is not yours: nothing is called to keep it awake"],
+    );
 }
 
 #[test]
