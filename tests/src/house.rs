@@ -88,8 +88,17 @@ impl Gateway {
     /// # Panics
     /// When it does not serve in time; the message holds what it said.
     pub async fn start_with(home: TempDir, (name, value): (&str, String)) -> Self {
+        Self::start_among(home, &[(name, value)]).await
+    }
+
+    /// The same with several.
+    ///
+    /// # Panics
+    /// When it does not serve in time; the message holds what it said.
+    #[expect(clippy::unused_async, reason = "whoever starts one is about to wait for it")]
+    pub async fn start_among(home: TempDir, variables: &[(&str, String)]) -> Self {
         let mut child = command(home.path(), &["serve"])
-            .env(name, value)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -43,6 +43,7 @@ pub const TESTS: &[Package] = &[
     package("iproute2", "iproute", "iproute2"),
     package("nftables", "nftables", "nftables"),
     package("curl", "curl", "curl"),
+    package("libfaketime", "libfaketime", "libfaketime"),
 ];
 /// To test the pages in a browser. Ubuntu's package is a snap, which cannot be used here.
 pub const BROWSER: &[Package] = &[package("chromium", "chromium", "chromium")];

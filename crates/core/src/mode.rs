@@ -36,7 +36,7 @@ impl Mode {
 pub struct Routing {
     /// What a person chose when not pausing; a pause ends in it.
     pub chosen: Mode,
-    /// Paused until then, milliseconds since 1970; `u64::MAX` is until somebody resumes.
+    /// Paused until then, milliseconds of a clock that nobody sets and that counts sleep; `u64::MAX` is until somebody resumes.
     pub paused_until_ms: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! The two clocks: the wall for people, the monotonic one for waits.
+//! The clocks: the wall for people, the monotonic one for waits, and one that counts sleep.
 
 use lamplighter_core::health::Now;
 use std::{
@@ -25,7 +25,8 @@ pub fn now() -> Now {
     Now { wall_ms: wall_ms(), mono_ms: mono_ms() }
 }
 
-/// Milliseconds of a clock that also counts while this computer sleeps. Only for finding out that it has slept.
+/// Milliseconds of a clock that also counts while this computer sleeps. For finding out that it has
+/// slept, and for what a person has set to last an hour.
 #[must_use]
 #[cfg(target_os = "linux")]
 pub fn boot_ms() -> u64 {

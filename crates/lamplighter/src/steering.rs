@@ -35,13 +35,13 @@ impl Steering {
     /// The mode now.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.lock().mode(clock::wall_ms())
+        self.lock().mode(clock::boot_ms())
     }
 
     /// Milliseconds until the pause ends by itself: `None` when not paused, `Some(None)` until somebody resumes.
     #[must_use]
     pub fn pause_left_ms(&self) -> Option<Option<u64>> {
-        let (routing, now_ms) = (*self.lock(), clock::wall_ms());
+        let (routing, now_ms) = (*self.lock(), clock::boot_ms());
         let until_ms = routing.paused_until_ms.filter(|_| routing.mode(now_ms) == Mode::Paused)?;
         Some((until_ms != u64::MAX).then(|| until_ms - now_ms))
     }
@@ -61,7 +61,7 @@ impl Steering {
 
     /// Pauses for `for_ms`, or until somebody resumes.
     pub fn pause(&self, for_ms: Option<u64>) {
-        self.lock().pause(clock::wall_ms(), for_ms);
+        self.lock().pause(clock::boot_ms(), for_ms);
         self.changed.notify_one();
     }
 

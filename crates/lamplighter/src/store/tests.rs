@@ -123,6 +123,51 @@ async fn only_the_last_wakes_are_kept() {
     house.end().await;
 }
 
+#[tokio::test]
+async fn r62_wakes_are_told_as_they_happened_whatever_the_clock_said() {
+    let mut house = House::new();
+    let store = house.open().await.store;
+    for at in [5_000, 9_000, 2_000] {
+        store.woke(wake("tower", at));
+    }
+    // One goes on after another has begun.
+    store.woke(WakeRecord { rounds: 2, ..wake("tower", 9_000) });
+    assert!(store.flushed().await);
+    let order = |wakes: Vec<WakeRecord>| wakes.iter().map(|wake| wake.started_ms).collect::<Vec<_>>();
+    assert_eq!(order(store.wakes(Some("tower"), 10).await.unwrap()), [2_000, 9_000, 5_000]);
+    for at in 10_000..10_600 {
+        store.woke(wake("tower", at));
+    }
+    store.woke(wake("tower", 1));
+    assert!(store.flushed().await);
+    let kept = order(store.wakes(Some("tower"), 1_000).await.unwrap());
+    assert_eq!((kept.len(), kept[0]), (500, 1), "the last one is kept, although its time is the earliest");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn wakes_of_the_first_form_keep_their_order() {
+    let mut house = House::new();
+    install_default_drivers();
+    std::fs::create_dir_all(house.path().parent().unwrap()).unwrap();
+    let pool = AnyPoolOptions::new().connect(&format!("{}?mode=rwc", url(&house.path()))).await.unwrap();
+    let first = Migrator { migrations: MIGRATIONS.iter().take(1).cloned().collect(), ..Migrator::DEFAULT };
+    first.run(&pool).await.unwrap();
+    for at in [9_000, 5_000, 7_000] {
+        let old = format!(
+            "INSERT INTO wakes (node, started_ms, cause, rounds) VALUES ('tower', {at}, 'person', 1)"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(old)).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let store = house.open().await.store;
+    store.woke(wake("tower", 6_000));
+    assert!(store.flushed().await);
+    let times: Vec<u64> = store.wakes(None, 10).await.unwrap().iter().map(|wake| wake.started_ms).collect();
+    assert_eq!(times, [6_000, 9_000, 7_000, 5_000]);
+    house.end().await;
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn only_its_owner_reads_it() {

@@ -1,4 +1,5 @@
-//! Past wakes: what each was for, how far it came, and when.
+//! Past wakes: what each was for, how far it came, and when. They are kept in the order in which they happened, which is not
+//! always that of their times: people and networks set clocks.
 
 use super::{Store, writer::Write};
 use serde::Serialize;
@@ -76,7 +77,7 @@ impl Store {
     pub async fn wakes(&self, node: Option<&str>, limit: u32) -> Result<Vec<WakeRecord>, String> {
         let rows = sqlx::query(
             "SELECT node, started_ms, cause, asked_by, outcome, reason, rounds, reachable_ms, api_ms, ready_ms, ended_ms
-             FROM wakes WHERE node = $1 OR $2 = 1 ORDER BY started_ms DESC LIMIT $3",
+             FROM wakes WHERE node = $1 OR $2 = 1 ORDER BY seq DESC LIMIT $3",
         )
         .bind(node.unwrap_or_default())
         .bind(i64::from(node.is_none()))
@@ -125,8 +126,8 @@ pub(super) async fn write(connection: &mut AnyConnection, wake: &WakeRecord) -> 
     let ms = |ms: Option<u64>| ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
     let started_ms = ms(Some(wake.started_ms));
     sqlx::query(
-        "INSERT INTO wakes (node, started_ms, cause, asked_by, outcome, reason, rounds, reachable_ms, api_ms, ready_ms, ended_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "INSERT INTO wakes (node, started_ms, cause, asked_by, outcome, reason, rounds, reachable_ms, api_ms, ready_ms, ended_ms, seq)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, (SELECT COALESCE(MAX(seq), 0) + 1 FROM wakes))
          ON CONFLICT (node, started_ms) DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason,
            rounds = excluded.rounds, reachable_ms = excluded.reachable_ms, api_ms = excluded.api_ms,
            ready_ms = excluded.ready_ms, ended_ms = excluded.ended_ms",
@@ -145,8 +146,8 @@ pub(super) async fn write(connection: &mut AnyConnection, wake: &WakeRecord) -> 
     .execute(&mut *connection)
     .await?;
     sqlx::query(
-        "DELETE FROM wakes WHERE node = $1 AND started_ms <
-           (SELECT MIN(started_ms) FROM (SELECT started_ms FROM wakes WHERE node = $1 ORDER BY started_ms DESC LIMIT $2) AS kept)",
+        "DELETE FROM wakes WHERE node = $1 AND seq <
+           (SELECT MIN(seq) FROM (SELECT seq FROM wakes WHERE node = $1 ORDER BY seq DESC LIMIT $2) AS kept)",
     )
     .bind(wake.node.as_str())
     .bind(KEPT)
