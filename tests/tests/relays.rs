@@ -97,6 +97,24 @@ async fn a_plug_needs_no_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_hook_refuses_is_told() {
+    let (hook, port) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), free_port());
+    let wake = format!("relay = {{ url = \"http://{}/on\" }}", hook.local_addr().unwrap());
+    let gateway = gateway(port, &wake, &Value::Null).await;
+    let refusing = tokio::spawn(async move {
+        loop {
+            asked(&hook, "401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        }
+    });
+    assert_eq!(order(&gateway, Method::POST, "nodes/workstation/wake").await.0, 202);
+    let failed = gateway.until(|it| it.nodes[0].sleep.failure.is_some()).await;
+    let failure = failed.nodes[0].sleep.failure.clone().unwrap();
+    assert_eq!(failure.code, "nothing_sent", "{failure:?}");
+    assert!(failure.words.contains("the hook answered 401"), "{failure:?}");
+    refusing.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_peers_of_the_tailnet_that_are_online_are_asked() {
     let (peer, off) =
         (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());

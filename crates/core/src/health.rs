@@ -229,6 +229,11 @@ impl Health {
         self.probes.answers_somehow()
     }
 
+    /// A wake begins: a port that refused before may have been the last that was heard of the machine.
+    pub fn forget_sight(&mut self) {
+        self.probes.forget_sight();
+    }
+
     /// It is being woken: its first answer is enough.
     pub fn expect(&mut self) {
         self.probes.expect();

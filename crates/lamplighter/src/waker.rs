@@ -359,7 +359,9 @@ fn sight(house: &House, node: NodeId, model: Option<&str>) -> Result<Option<Sigh
             Some(_) | None => Sight::Ready,
         }),
         State::Waking(lamplighter_core::node::Stage::Loading) => Some(Sight::Loading),
-        _ if node.reachable => Some(Sight::Reachable),
+        // What was seen before the wake is forgotten with its beginning. This computer's own ports always refuse: behind them may be
+        // a tunnel, and they say nothing of the machine at its end.
+        State::Waking(_) if node.reachable && !node.config.url.is_loopback() => Some(Sight::Reachable),
         _ => None,
     })
 }

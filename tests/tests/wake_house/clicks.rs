@@ -1,6 +1,7 @@
 //! By a person's order.
 
 use super::*;
+use lamplighter_core::node::Stage;
 use lamplighter_tests::lan::Witness;
 use reqwest::Method;
 
@@ -63,6 +64,32 @@ fn r53_a_machine_that_is_just_going_to_sleep_is_called_again() {
             .map(|packet| (packet.at.duration_since(first).as_millis() + 500) / 1_000)
             .collect();
         assert_eq!(rounds, [0, 1, 3, 13], "the fourth round is the one it hears");
+    });
+}
+
+#[test]
+fn a_machine_that_is_up_without_its_engine_is_told_as_such() {
+    let Some(lan) = Lan::or_skip("a_machine_that_is_up_without_its_engine_is_told_as_such") else { return };
+    let bmc = Bmc { network_after: Duration::from_secs(2), engine_after: None, ..Bmc::default() };
+    let machine = workstation(&lan, bmc, &[]);
+    lan.desk.live(async {
+        let gateway = Gateway::start(&written("timeout = \"8s\"")).await;
+        gateway.until(is_asleep).await;
+        assert_eq!(order(&gateway, Method::POST, "nodes/workstation/wake").await, 202);
+        let failed = gateway.until(|snapshot| snapshot.nodes[0].sleep.failure.is_some()).await;
+        let failure = failed.nodes[0].sleep.failure.clone().unwrap();
+        assert_eq!(failure.code, "engine_closed", "{failure:?}");
+        assert!(failure.checklist.iter().any(|check| check.what.contains("starts by itself")), "{failure:?}");
+        assert_eq!(machine.wakes(), 1);
+        let seen = [2, 3, 4, 5].map(|second| failure.words.contains(&format!("since second {second},")));
+        assert!(seen.contains(&true), "seen when its network came: {}", failure.words);
+
+        // It is called again: that its port refused a moment ago is no sight of it now.
+        machine.sleep();
+        lan.desk.sh("ip neigh flush all");
+        assert_eq!(order(&gateway, Method::POST, "nodes/workstation/wake").await, 202);
+        let waking = gateway.until(|snapshot| snapshot.nodes[0].sleep.waking.is_some()).await;
+        assert_eq!(waking.nodes[0].state, State::Waking(Stage::Packet), "nothing has been seen of it yet");
     });
 }
 

@@ -40,6 +40,11 @@ impl Probes {
         self.port_closed || matches!(self.state, State::Up | State::Refusing | State::Waking(_))
     }
 
+    /// A wake begins: what was seen of the machine before says nothing of it now.
+    pub(super) fn forget_sight(&mut self) {
+        self.port_closed = false;
+    }
+
     /// It is being woken: its first answer is enough.
     pub(super) fn expect(&mut self) {
         self.goods = RISE - 1;

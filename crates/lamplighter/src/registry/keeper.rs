@@ -238,7 +238,10 @@ impl Keeper {
             Order::Waking { node, stage } => {
                 // It is looked at on fresh connections: those of before its sleep only look open.
                 if stage.is_some() && !self.overlay.is_waking(node) {
-                    self.nodes.iter().filter(|entry| entry.id == node).for_each(Entry::forget_connections);
+                    for entry in self.nodes.iter_mut().filter(|entry| entry.id == node) {
+                        entry.forget_connections();
+                        entry.health.forget_sight();
+                    }
                 }
                 self.overlay.waking(node, stage)
             }
