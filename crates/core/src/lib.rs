@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod alias;
 pub mod availability;
+pub mod beat;
 pub mod breaker;
 pub mod budget;
 pub mod canary;

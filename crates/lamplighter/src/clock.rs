@@ -1,10 +1,11 @@
 //! The clocks: the wall for people, the monotonic one for waits, and one that counts sleep.
 
-use lamplighter_core::health::Now;
+use lamplighter_core::{beat, health::Now};
 use std::{
     sync::OnceLock,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tokio::time::{MissedTickBehavior, interval_at};
 
 /// Milliseconds since 1970 by the wall clock. May jump; never used for waits.
 #[must_use]
@@ -17,6 +18,15 @@ pub fn wall_ms() -> u64 {
 pub fn mono_ms() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+/// Ticks each `every` milliseconds, at the house's common moments. What was missed is not made up for.
+#[must_use]
+pub fn ticks(every_ms: u64) -> tokio::time::Interval {
+    let first = Duration::from_millis(beat::on_beat(mono_ms(), every_ms));
+    let mut ticks = interval_at(tokio::time::Instant::now() + first, Duration::from_millis(every_ms));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 /// This moment by both.

@@ -154,6 +154,7 @@ impl Asker {
     pub async fn look(&mut self, depth: Depth) -> Look {
         let began = Instant::now();
         self.line.first_ms = std::sync::OnceLock::new();
+        self.line.is_kept = depth == Depth::Full || self.identity.is_none() || self.at_work;
         let limit = Duration::from_millis(LOOK_TIMEOUT_MS);
         let (report, models) = match tokio::time::timeout(limit, self.ask(depth)).await {
             Ok(Ok(models)) => (Report::Answered, models),

@@ -19,13 +19,14 @@ use lamplighter_core::{
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
-use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-/// How often time is written down; what a killed gateway forgets, at most.
-const EVERY: Duration = Duration::from_secs(30);
+/// How often the nodes' time is noted: a longer pause would be a gap ([`lamplighter_core::availability::GAP_MS`]).
+const NOTED_MS: u64 = 30_000;
+/// Every so many times it is written down, too: each is a write to the disk, which may sleep as well. A killed gateway forgets what
+/// came since, five minutes at most.
+const WRITTEN_EVERY: u32 = 10;
 /// When nothing about a node has changed, it is still written this often that it was seen.
 const SEEN_EVERY_MS: u64 = 10 * 60 * 1000;
 
@@ -58,8 +59,7 @@ impl History {
     pub async fn run(self: Arc<Self>, registry: Registry, requests: Arc<Requests>, stop: CancellationToken) {
         let mut changes = registry.subscribe();
         let mut followed: HashMap<NodeId, Followed> = HashMap::new();
-        let mut tick = tokio::time::interval_at(Instant::now() + EVERY, EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut tick, mut noted) = (clock::ticks(NOTED_MS), 0u32);
         loop {
             let house = changes.borrow_and_update().clone();
             self.note(&house, &requests, &mut followed);
@@ -70,7 +70,10 @@ impl History {
                 () = self.courier.news() => false,
                 _ = tick.tick() => {
                     self.note(&house, &requests, &mut followed);
-                    self.write_down();
+                    noted += 1;
+                    if noted.is_multiple_of(WRITTEN_EVERY) {
+                        self.write_down();
+                    }
                     false
                 }
             };

@@ -41,7 +41,10 @@ impl Steering {
     /// Milliseconds until the pause ends by itself: `None` when not paused, `Some(None)` until somebody resumes.
     #[must_use]
     pub fn pause_left_ms(&self) -> Option<Option<u64>> {
-        let (routing, now_ms) = (*self.lock(), clock::boot_ms());
+        let routing = *self.lock();
+        // Asked with every request, and hardly ever paused.
+        routing.paused_until_ms?;
+        let now_ms = clock::boot_ms();
         let until_ms = routing.paused_until_ms.filter(|_| routing.mode(now_ms) == Mode::Paused)?;
         Some((until_ms != u64::MAX).then(|| until_ms - now_ms))
     }

@@ -2,7 +2,10 @@
 //! out by the time the computer wakes, so the tick comes at once. No service of the desktop is asked.
 
 use crate::{clock, registry::Registry};
-use lamplighter_core::suspend::{TICK_MS, Watch};
+use lamplighter_core::{
+    beat,
+    suspend::{TICK_MS, Watch},
+};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -68,8 +71,10 @@ fn timer() -> std::io::Result<std::os::fd::OwnedFd> {
         timerfd_settime,
     };
     let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-    let every = Timespec { tv_sec: TICK.as_secs().try_into().unwrap_or(5), tv_nsec: 0 };
-    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: every, it_value: every })?;
+    let span = |ms: u64| Timespec { tv_sec: (ms / 1_000) as i64, tv_nsec: (ms % 1_000 * 1_000_000) as i64 };
+    let first = span(beat::on_beat(clock::mono_ms(), TICK_MS));
+    let ticks = Itimerspec { it_interval: span(TICK_MS), it_value: first };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &ticks)?;
     Ok(timer)
 }
 

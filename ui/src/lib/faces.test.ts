@@ -39,6 +39,7 @@ describe('a node', () => {
     const warm = node({ state: 'up' }, { models: [model({ loaded: true })], active: 2, waiting: 1 });
     const face = nodeFace(warm, NOON);
     expect([face.lamp, face.lit, plain(face.more)]).toEqual(['lit', true, '2 active, 1 waiting']);
+    expect(plain(nodeFace({ ...warm, engine_waiting: 3 }, NOON).more)).toBe('2 active, 1 waiting, 3 in its own line');
   });
 
   it('tells GPU, engine and version, or else its address', () => {

@@ -40,7 +40,8 @@ export function nodeFace(node: Node, now_ms: number): NodeFace {
     case 'up': {
       const busy = node.active > 0 ? words.node.active(node.active) : age(lasted);
       if (node.cloud) return { ...face, glyph: 'cloud', word: cloudWord, more: node.active > 0 ? words.node.active(node.active) : '', lamp: 'cloud', lit: false };
-      const more = node.waiting > 0 ? `${busy}, ${words.node.waiting(node.waiting)}` : busy;
+      const engine = node.engine_waiting ?? 0;
+      const more = [busy, node.waiting > 0 ? words.node.waiting(node.waiting) : '', engine > 0 ? words.node.engineWaiting(engine) : ''].filter(Boolean).join(', ');
       return { ...face, more, lamp: lit ? 'lit' : 'low' };
     }
     case 'waking':

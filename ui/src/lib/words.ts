@@ -119,6 +119,8 @@ export const words = {
     modelsOf: (name: string) => `Models on ${name}`,
     active: (count: number) => `${count} active`,
     waiting: (count: number) => `${count} waiting`,
+    /** Waiting in the engine itself: ours, and those of programs that ask it directly. */
+    engineWaiting: (count: number) => `${count} in its own line`,
     since: (time: string) => `since ${time}`,
     yesterday: (time: string) => `since yesterday ${time}`,
     days: (count: number) => `for ${n(count, 'day')}`,

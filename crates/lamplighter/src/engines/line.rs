@@ -4,7 +4,9 @@ use super::resolve::Guarded;
 use super::trouble;
 use lamplighter_core::health::{PROBE_TIMEOUT_MS, Report};
 use lamplighter_core::node_url::{NodeUrl, may_lead_to};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SERVER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SERVER,
+};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -49,6 +51,9 @@ pub(super) struct Line {
     authorization: Result<Option<HeaderValue>, ()>,
     /// How long the first answer since the last reset took.
     pub(super) first_ms: OnceLock<u32>,
+    /// Is the connection kept for the next call? Where none is due before it would be too old, closing it with its answer saves this
+    /// computer from waking up for that alone.
+    pub(super) is_kept: bool,
 }
 
 /// A node's answer, read to its end or to its cap.
@@ -73,13 +78,13 @@ impl Line {
                 Ok(value)
             })
             .transpose();
-        Self { http, url, authorization, first_ms: OnceLock::new() }
+        Self { http, url, authorization, first_ms: OnceLock::new(), is_kept: true }
     }
 
     /// The same way by another client.
     pub(super) fn over(&self, http: reqwest::Client) -> Self {
         let (url, authorization) = (self.url.clone(), self.authorization.clone());
-        Self { http, url, authorization, first_ms: OnceLock::new() }
+        Self { http, url, authorization, first_ms: OnceLock::new(), is_kept: true }
     }
 
     /// `GET`s `path` and reads at most `cap` bytes of its body; more is a refusal.
@@ -178,6 +183,7 @@ impl Line {
             Ok(None) => request,
             Err(()) => return Err(Report::Refused("its api_key has characters that cannot be sent".into())),
         };
+        let request = if self.is_kept { request } else { request.header(CONNECTION, "close") };
         let began = Instant::now();
         let sent = request.header(ACCEPT, "application/json").send().await;
         let response = sent.map_err(|error| trouble::report(&self.url, &error))?;

@@ -114,6 +114,11 @@ impl Entry {
         }
     }
 
+    /// Is no request open there?
+    pub(super) fn is_idle(&self) -> bool {
+        self.upstream.as_ref().is_none_or(|upstream| upstream.pulse.open() == 0)
+    }
+
     pub(super) fn want_look(&self, wanted: Wanted) {
         if let Some(upstream) = &self.upstream {
             upstream.pulse.want_look(wanted);

@@ -10,6 +10,7 @@ use crate::{
 };
 use lamplighter_core::{
     alias::Alias,
+    beat::{self, TOGETHER},
     catalogue::Catalogue,
     fleet::{Fleet, Node, NodeId},
     health::{Health, Report},
@@ -20,6 +21,8 @@ use tokio::{
     time::Instant,
 };
 
+/// A node whose next probe is due after this long has settled; what is changing is looked at sooner.
+const AT_REST_MS: u64 = 4_000;
 /// A node that may only be out of reach because our own network is not back is asked again after this long.
 const SPARED_MS: u64 = 1_000;
 
@@ -171,6 +174,7 @@ impl Keeper {
                     let _ = next_ms.send(SPARED_MS);
                     return self.change(node, Health::suspect);
                 }
+                let few = self.nodes.len() <= TOGETHER;
                 let Some(entry) = self.entry(node) else { return false };
                 if is_waking && look.report == Report::Answered {
                     entry.health.expect();
@@ -178,6 +182,8 @@ impl Keeper {
                 let changed = entry.looked(*look, facts);
                 // The watcher may be gone: then nobody waits for the answer.
                 let next = entry.health.next_probe_ms(clock::random());
+                let is_at_rest = next >= AT_REST_MS && entry.is_idle();
+                let next = if few && is_at_rest { beat::on_beat(clock::mono_ms(), next) } else { next };
                 let _ = next_ms.send(self.overlay.pace(node, next));
                 changed
             }

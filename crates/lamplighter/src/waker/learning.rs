@@ -14,13 +14,11 @@ use std::{
     collections::{HashMap, HashSet},
     net::Ipv4Addr,
     sync::Arc,
-    time::Duration,
 };
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// How often the network is looked at. A file and a kernel table: no packet leaves.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY_MS: u64 = 10_000;
 /// A node that stays up is learned from anew this often: cards and addresses change.
 const AGAIN_MS: u64 = 10 * 60 * 1000;
 
@@ -29,8 +27,7 @@ pub async fn run(registry: Registry, courier: Arc<Courier>, stop: CancellationTo
     let mut changes = registry.subscribe();
     let mut learned: HashMap<NodeId, u64> = HashMap::new();
     let mut network = None;
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = clock::ticks(EVERY_MS);
     loop {
         let house = changes.borrow_and_update().clone();
         // Without a gateway in the table it is the network that we knew last.
