@@ -17,9 +17,11 @@ switches() { cat /proc/$1/task/*/status | awk '/^voluntary_ctxt_switches/ { n +=
 
 echo "build: $(file -b "$bin/lamplighter-desktop" | grep -q 'not stripped' && echo debug || echo release), load $(cut -d' ' -f1 /proc/loadavg) on $(nproc) cores"
 echo "tray only: $(pss_mib $app) MiB PSS, $(ls /proc/$app/task | wc -l) threads"
+each() { for task in /proc/$app/task/*; do echo "${task##*/} $(cat $task/comm | tr ' ' _) $(awk '/^voluntary/ { print $2 }' $task/status)"; done | sort; }
+each >"$home/before"
 t0=$(ticks $app) w0=$(switches $app)
 sleep "$rest_s"
-[ -n "${THREADS:-}" ] && for task in /proc/$app/task/*; do echo "$(awk '/^voluntary/ { print $2 }' $task/status) $(cat $task/comm)"; done | sort -n
+[ -n "${THREADS:-}" ] && each | join -a 1 - "$home/before" | awk '$3 > $5 { print $3 - $5, $2 }' | sort -n
 awk -v t=$(($(ticks $app) - t0)) -v w=$(($(switches $app) - w0)) -v s="$rest_s" -v hz="$(getconf CLK_TCK)" \
     'BEGIN { printf "at rest for %d s, two nodes watched: %.2f %% of a core, %.1f wake-ups/s\n", s, 100 * t / hz / s, w / s }'
 
