@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds release code and measures the gateway beside nginx and, where it is installed, haproxy, on loopback only.
+//! `cargo xtask bench`: builds what people run and measures the gateway beside nginx and, where it is installed, haproxy, on loopback only.
 
 use crate::child;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub fn bench(root: &Path, quick: bool) -> Result<(), String> {
         return Err("the bench needs two cores: one for the load, one for the proxy alone".to_owned());
     }
     let mut build = child::cargo(root);
-    build.args(["build", "--profile", "bench", "--package", "lamplighter", "--package", "lamplighter-bench"]);
+    build.args(["build", "--release", "--package", "lamplighter", "--package", "lamplighter-bench"]);
     child::run(&mut build, 60 * MINUTE)?;
     let mut compare = Command::new("taskset");
     compare.current_dir(root).args(["--cpu-list", LOAD_CORE, "prlimit"]);
@@ -28,7 +28,7 @@ pub fn bench(root: &Path, quick: bool) -> Result<(), String> {
         compare.env_remove(name);
     }
     compare.arg(format!("--nofile={OPEN_FILES}"));
-    compare.args(["cargo", "run", "--quiet", "--profile", "bench", "--package", "lamplighter-bench"]);
+    compare.args(["cargo", "run", "--quiet", "--release", "--package", "lamplighter-bench"]);
     compare.args(["--", "compare"]).args(quick.then_some("--quick"));
     child::run(&mut compare, 8 * MINUTE)
 }
