@@ -10,7 +10,6 @@ use crate::{
 use lamplighter_core::{
     config::Nudge,
     fleet::{Node, NodeId},
-    health::Report,
 };
 use std::{
     collections::HashMap,
@@ -45,7 +44,7 @@ struct Kept {
     is_timed: bool,
     /// When it was last called, by the monotonic clock.
     called_ms: Option<u64>,
-    /// Why the last call failed.
+    /// Why the last command failed.
     failed: Option<String>,
 }
 
@@ -78,7 +77,7 @@ impl Vigils {
         Some(Vigil { vigils: self.clone(), node: node.id })
     }
 
-    /// Why the last call to keep this machine awake failed, if it did.
+    /// Why the last command that should keep this machine awake failed, if it did.
     #[must_use]
     pub fn failed(&self, node: &Node) -> Option<String> {
         every(node)?;
@@ -126,11 +125,9 @@ impl Vigils {
             Nudge::Call => {
                 let key = house.upstreams[at].as_ref().and_then(|upstream| upstream.key().cloned());
                 let ping = Ping::new(self.http.clone(), there.config.url.clone(), key);
-                match ping.ask(there.engine).await {
-                    // The machine has heard it, whatever its engine answers.
-                    Some(Report::Answered | Report::Loading | Report::Refused(_)) | None => Ok(()),
-                    Some(Report::Closed(why) | Report::Silent(why)) => Err(why),
-                }
+                // A machine that does not answer is the registry's affair, and told by it.
+                let _ = ping.ask(there.engine).await;
+                Ok(())
             }
         };
         tracing::debug!(node = there.name(), ?called, "called to stay awake");
