@@ -75,10 +75,14 @@ impl Session {
     /// What the headers tell.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        let name = HEADERS.iter().find_map(|name| {
-            let named = headers.get(*name)?.as_bytes().trim_ascii();
-            (!named.is_empty()).then(|| named[..named.len().min(NAME_BYTES)].to_vec())
+        // A request has a handful of headers: each is held against the names once, instead of each name being looked up.
+        let named = headers.iter().filter_map(|(header, value)| {
+            let rank = HEADERS.iter().position(|name| header == name)?;
+            let named = value.as_bytes().trim_ascii();
+            (!named.is_empty()).then_some((rank, named))
         });
+        let name = named.min_by_key(|(rank, _)| *rank);
+        let name = name.map(|(_, named)| named[..named.len().min(NAME_BYTES)].to_vec());
         Self { name, conversation: OnceLock::new() }
     }
 

@@ -176,11 +176,20 @@ pub fn tokens_of_whole(dialect: Dialect, body: &[u8]) -> Tokens {
 
 /// Is the object an error in the dialect's own form?
 pub(super) fn is_error(dialect: Dialect, data: &[u8]) -> bool {
-    hear_event(dialect, b"", data, &mut Tokens::default()) == Standing::NodeError
+    standing_of(dialect, b"", data) == Standing::NodeError
 }
 
 fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -> Standing {
     usage_tokens(data, tokens);
+    let standing = standing_of(dialect, name, data);
+    if dialect == Dialect::Ollama && standing == Standing::Complete {
+        ollama_tokens(data, tokens);
+    }
+    standing
+}
+
+/// What one event says of the stream that it stands in.
+fn standing_of(dialect: Dialect, name: &[u8], data: &[u8]) -> Standing {
     let is = |kind: &str| type_is(data, kind);
     match dialect {
         Dialect::Openai => {
@@ -212,7 +221,6 @@ fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -
         }
         Dialect::Ollama => {
             if values(data, &DONE).any(|value| value[0] == b't') {
-                ollama_tokens(data, tokens);
                 Standing::Complete
             } else if is_error_object(data) {
                 Standing::NodeError

@@ -62,7 +62,10 @@ pub async fn read(operation: Operation, request: Request) -> Result<Call, (Refus
     let caller = caller.unwrap_or(nobody);
     let call = async {
         check_kind(&head.headers, caller)?;
-        check_hops(&head.headers)?;
+        let hops = hops(&head.headers);
+        if hops >= HOPS {
+            return Err(Refusal::Loop);
+        }
         let pin =
             match head.headers.get(PIN) {
                 None => None,
@@ -89,7 +92,7 @@ pub async fn read(operation: Operation, request: Request) -> Result<Call, (Refus
                 .get(CLASS_HEADER)
                 .and_then(|class| class.to_str().ok())
                 .is_some_and(is_auxiliary_class),
-            headers: goes_up(&head.headers, &id),
+            headers: goes_up(&head.headers, &id, hops),
             body,
         })
     };
@@ -127,10 +130,6 @@ fn check_kind(headers: &HeaderMap, caller: Caller) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_hops(headers: &HeaderMap) -> Result<(), Refusal> {
-    if hops(headers) >= HOPS { Err(Refusal::Loop) } else { Ok(()) }
-}
-
 /// Lamplighters that the request has passed, by whichever mark says more. A mark that cannot be read counts as too many: ours
 /// can be.
 fn hops(headers: &HeaderMap) -> usize {
@@ -154,7 +153,7 @@ fn client(headers: &HeaderMap, agent: &str, peer: IpAddr) -> Client {
     Client(hasher.finish())
 }
 
-fn goes_up(headers: &HeaderMap, id: &str) -> HeaderMap {
+fn goes_up(headers: &HeaderMap, id: &str, hops: usize) -> HeaderMap {
     let mut up = HeaderMap::with_capacity(16);
     for (name, value) in headers {
         if GOES_UP.contains(&name.as_str()) {
@@ -168,6 +167,6 @@ fn goes_up(headers: &HeaderMap, id: &str) -> HeaderMap {
         up.append(header::VIA, via.clone());
     }
     up.append(header::VIA, HeaderValue::from_static("1.1 lamplighter"));
-    up.insert(HOP, HeaderValue::from(hops(headers) + 1));
+    up.insert(HOP, HeaderValue::from(hops + 1));
     up
 }

@@ -22,7 +22,7 @@ proptest! {
             headers.append(name, value);
         }
         headers.insert(HOP, HeaderValue::from(passed));
-        let up = goes_up(&headers, "req_1");
+        let up = goes_up(&headers, "req_1", hops(&headers));
         for (name, value) in &up {
             let ours = ["x-request-id", "via", "x-lamplighter-hop"].contains(&name.as_str());
             prop_assert!(ours || GOES_UP.contains(&name.as_str()), "{}", name);
