@@ -110,6 +110,20 @@ describe('live', () => {
     assert.deepEqual(mock.asked().at(-1), { does: 'POST nodes/workstation/unload', body: {} });
   });
 
+  it('a machine that falls asleep at work is kept awake by one click, and no more by another', async () => {
+    await mock.mock({ house: 'naps', say: 0, forget: true });
+    const page = await open();
+    const told = page.getByRole('region', { name: 'To look at' });
+    await told.getByText('fell asleep twice within ten minutes').waitFor();
+    await told.getByRole('button', { name: 'Keep awake while it answers' }).click();
+    await page.getByText('workstation is kept awake while it answers').first().waitFor();
+    await told.getByRole('button', { name: 'Keep awake while it answers' }).waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'More about workstation' }).click();
+    await page.getByRole('menuitem', { name: 'Do not keep awake any more' }).click();
+    await page.getByText('workstation is not kept awake any more').first().waitFor();
+    assert.deepEqual(mock.asked().map((one) => one.body), [{ keep_awake: true }, { keep_awake: false }]);
+  });
+
   it('routing: another way, a pause, and back', async () => {
     const page = await open();
     const menu = page.getByRole('button', { name: /^Routing/ });
