@@ -1,7 +1,7 @@
 //! `keep_awake`: what is done again and again while a machine answers, so that its idle timer does not put it to sleep.
 //!
-//! Idle timers look at keyboards, not at GPUs (ollama #4072). Some look at new connections, as Wakezilla's and autosuspend's do:
-//! for those a call is enough. Others want to be told by the machine itself: for those there is a command.
+//! Idle timers look at keyboards, not at GPUs (ollama #4072). Some look at the last accepted connection, as Wakezilla's does: for those a
+//! call is enough. Others want to be told by the machine itself: for those there is a command.
 
 use super::{
     NodeCommand, NodeConfig,

@@ -120,7 +120,7 @@ fn loaded(node: &Node) -> impl Iterator<Item = &Model> {
     node.models.iter().filter(|model| model.loaded == Some(true))
 }
 
-/// The rows behind a node's line: where it is, since when, and its models, loaded ones first. At most twelve.
+/// The rows behind a node's line: where it is, since when, and its models, loaded ones first. At most fifteen.
 fn submenu(node: &Node, clock: Clock) -> Vec<Row> {
     let id = |part: &str| format!("node/{}/{part}", node.name);
     let mut rows = vec![Row::note(id("address"), address(node)), Row::note(id("state"), state(node, clock))];
