@@ -183,9 +183,7 @@ impl Call {
 pub async fn in_javascript(test: &str, url: &str, model: &str) -> Option<Report> {
     let libraries = std::env::var_os("LAMPLIGHTER_NODE_CLIENTS").filter(|place| Path::new(place).is_dir());
     let mut command = tokio::process::Command::new("node");
-    command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/clients/js/streams.mjs"))
-        .args([url, model]);
+    command.arg(crate::project().join("tests/tools/clients/js/streams.mjs")).args([url, model]);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("LAMPLIGHTER_NODE_CLIENTS", libraries.clone().unwrap_or_default());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -209,5 +207,5 @@ fn script(library: Library) -> PathBuf {
         Library::Anthropic => "anthropic_messages.py",
         Library::Ollama => "ollama_client.py",
     };
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/clients").join(name)
+    crate::project().join("tests/tools/clients").join(name)
 }

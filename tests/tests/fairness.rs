@@ -209,15 +209,16 @@ async fn r58_a_flood_does_not_double_the_others_wait() {
     let node = SimNode::start(profile).await.unwrap();
     let gateway = Gateway::start(&config(&[(&node, "max_concurrent = 4")], "")).await;
     gateway.until_up(1).await;
-    // 19 of 20 answers came within this.
+    // At least 19 of 20 answers came within this.
     let p95 = |mut times: Vec<Duration>| {
         times.sort_unstable();
-        times[times.len() * 19 / 20 - 1]
+        times[(times.len() * 19).div_ceil(20) - 1]
     };
-    // 40 tokens at 100 a second: 0.4 s.
-    let small = |at: usize| chat(&gateway, "m", "small", 40, &format!("small-{at}"));
+    // 60 tokens at 100 a second: 0.6 s. The other's are shorter, so that who comes next waits 0.3 s at most, far from 0.6 s;
+    // in order of arrival it would be three seconds.
+    let small = |at: usize| chat(&gateway, "m", "small", 60, &format!("small-{at}"));
     let mut alone = Vec::new();
-    for at in 0..20 {
+    for at in 0..10 {
         let end = ask(small(at)).await;
         assert_eq!(end.status, 200);
         alone.push(end.took);
@@ -229,8 +230,8 @@ async fn r58_a_flood_does_not_double_the_others_wait() {
             let mut served = 0;
             while !done.load(Relaxed) {
                 let at = offered.fetch_add(1, Relaxed);
-                // Between 0.2 and 0.6 s.
-                let tokens = 20 + (at as u64 * 7 + worker as u64) % 41;
+                // Between 0.1 and 0.3 s.
+                let tokens = 10 + (at as u64 * 7 + worker as u64) % 21;
                 let end = ask(chat(gateway, "m", "big", tokens, &format!("big-{at}"))).await;
                 match end.status {
                     200 => served += 1,
@@ -248,8 +249,8 @@ async fn r58_a_flood_does_not_double_the_others_wait() {
     let beside = async {
         let mut times = Vec::new();
         for at in 0..20 {
-            // A hundred of the other's for each of ours.
-            while offered.load(Relaxed) < 100 * (at + 1) {
+            // A hundred of the other's for each of ours, and the first when the flood no longer begins in step.
+            while offered.load(Relaxed) < 100 * (at + 3) {
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
             let end = ask(small(100 + at)).await;

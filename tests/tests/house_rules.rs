@@ -2,15 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use lamplighter_tests::rules::{self, Breach, MODULES};
-use std::{
-    fs,
-    path::{Path, PathBuf},
+use lamplighter_tests::{
+    project,
+    rules::{self, Breach, MODULES},
 };
-
-fn project() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use std::fs;
 
 fn told(breaches: &[Breach]) -> String {
     breaches.iter().map(|breach| format!("\n{breach}")).collect()

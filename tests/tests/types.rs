@@ -21,7 +21,7 @@ fn the_windows_types_are_those_of_the_gateway() {
     // It stands flattened in `Node`, and the pages want its name.
     State::export_all(&config).unwrap();
     let wanted = files(wanted.path());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui/src/lib/types");
+    let folder = lamplighter_tests::project().join("ui/src/lib/types");
     if std::env::var_os(WRITE).is_some() {
         write(&folder, &wanted);
     }

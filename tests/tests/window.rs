@@ -304,7 +304,7 @@ fn pages(pid: u32) -> usize {
 /// The configuration that the tests above rely on cannot be loosened without notice.
 #[test]
 fn the_windows_configuration_is_strict() {
-    let shell = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src-tauri");
+    let shell = lamplighter_tests::project().join("src-tauri");
     let read =
         |path: &Path| -> Value { serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap() };
     let config = read(&shell.join("tauri.conf.json"));

@@ -87,8 +87,10 @@ fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|v| !v.is_empty() && v != "false" && v != "0")
 }
 
-/// The workspace folder: the parent of this crate's own folder.
+/// The workspace folder: the parent of this crate's own folder, as cargo names it when it runs this. Where it was compiled
+/// counts only without cargo: a checkout that was moved, or another with the same target folder, is not compiled anew.
 fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own).to_path_buf()
+    let own = std::env::var_os("CARGO_MANIFEST_DIR");
+    let own = own.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    own.parent().map_or_else(|| own.clone(), Path::to_path_buf)
 }

@@ -110,7 +110,7 @@ fn files(folder: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
 
 /// Every path that the door's source names, with something in place of what varies: also those that this test has not been told of.
 fn paths_in_source() -> Vec<String> {
-    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/lamplighter/src/server");
+    let server = lamplighter_tests::project().join("crates/lamplighter/src/server");
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(&server).unwrap().flatten().filter(|entry| entry.path().is_file()) {
         let text = std::fs::read_to_string(entry.path()).unwrap();
