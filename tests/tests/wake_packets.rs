@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use futures::executor::block_on;
 use lamplighter::packet::{self, Call, Guard};
 use lamplighter_tests::{
     house::binary,
@@ -119,7 +120,7 @@ fn a_machine_is_learned_while_it_is_up_and_the_router_is_not_taken_for_it() {
     let bmc = Bmc { network_after: Duration::ZERO, engine_after: Some(Duration::ZERO), ..Bmc::default() };
     let mac = "a8:a1:59:0c:1d:2e";
     let sleeper = Sleeper::new(&lan, "home", "10.77.0.50/24", mac, bmc, engine("10.77.0.50"));
-    let learn = |ip: IpAddr| lan.desk.within(|| lamplighter::neighbours::learn(ip));
+    let learn = |ip: IpAddr| lan.desk.within(|| block_on(lamplighter::neighbours::learn(ip)));
     let knock = |ip: IpAddr| {
         lan.desk.within(|| {
             let _ = std::net::TcpStream::connect_timeout(&(ip, 11_434).into(), Duration::from_millis(500));
@@ -136,12 +137,12 @@ fn a_machine_is_learned_while_it_is_up_and_the_router_is_not_taken_for_it() {
         knock(sleeper.ip);
     }
     assert_eq!(learn(sleeper.ip), Ok(mac.parse().unwrap()));
-    let found = lan.desk.within(|| lamplighter::neighbours::find(sleeper.ip)).unwrap();
-    assert!(found.confirmed_ms < 10_000, "{found:?}");
+    let found = lan.desk.within(|| block_on(lamplighter::neighbours::find(sleeper.ip))).unwrap();
+    assert!(found.confirmed_ms.unwrap() < 10_000, "{found:?}");
     // It becomes the way out: then its address says which network this is, and is nobody's to wake.
-    assert_eq!(lan.desk.within(lamplighter::neighbours::gateway), None);
+    assert_eq!(lan.desk.within(|| block_on(lamplighter::neighbours::gateway())), None);
     lan.desk.sh("ip route add default via 10.77.0.50");
     knock(sleeper.ip);
-    assert_eq!(lan.desk.within(lamplighter::neighbours::gateway), Some(mac.parse().unwrap()));
+    assert_eq!(lan.desk.within(|| block_on(lamplighter::neighbours::gateway())), Some(mac.parse().unwrap()));
     assert!(learn(sleeper.ip).unwrap_err().contains("router"));
 }

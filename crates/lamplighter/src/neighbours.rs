@@ -1,11 +1,13 @@
 //! Who is next to us on the network: the hardware address behind an IP address, when it was last confirmed, and the gateway's,
 //! which tells one network from another.
 //!
-//! On Linux from the kernel's neighbour table over netlink, which needs no rights and also knows IPv6. Elsewhere nothing is
-//! learned: the address has to be written in the configuration.
+//! On Linux from the kernel's neighbour table over netlink, which needs no rights and also knows IPv6. Elsewhere the system's own
+//! programs print it, for IPv4.
 
 #[cfg(target_os = "linux")]
 mod netlink;
+#[cfg(any(test, not(target_os = "linux")))]
+mod printed;
 
 use lamplighter_core::mac::Mac;
 use std::net::IpAddr;
@@ -17,44 +19,39 @@ pub struct Neighbour {
     pub ip: IpAddr,
     /// Its hardware address.
     pub mac: Mac,
-    /// Milliseconds since it was last known to answer.
-    pub confirmed_ms: u64,
+    /// Milliseconds since it was last known to answer, where the system tells.
+    pub confirmed_ms: Option<u64>,
 }
 
 /// Every neighbour with a known hardware address. Empty where the table cannot be read.
 #[must_use]
-pub fn table() -> Vec<Neighbour> {
+pub async fn table() -> Vec<Neighbour> {
     #[cfg(target_os = "linux")]
-    return netlink::table().unwrap_or_else(|error| {
+    let table = std::future::ready(netlink::table()).await;
+    #[cfg(not(target_os = "linux"))]
+    let table = printed::table().await;
+    table.unwrap_or_else(|error| {
         tracing::debug!(%error, "the neighbour table cannot be read");
         vec![]
-    });
-    #[cfg(not(target_os = "linux"))]
-    return vec![];
+    })
 }
 
 /// The neighbour with this address.
 #[must_use]
-pub fn find(ip: IpAddr) -> Option<Neighbour> {
+pub async fn find(ip: IpAddr) -> Option<Neighbour> {
     let ip = ip.to_canonical();
-    table().into_iter().find(|neighbour| neighbour.ip == ip)
+    table().await.into_iter().find(|neighbour| neighbour.ip == ip)
 }
 
 /// The hardware address of the default gateway: the identity of the network that we are on. `None` when there is no gateway, or it
 /// is not in the table just now.
 #[must_use]
-pub fn gateway() -> Option<Mac> {
-    find(gateway_ip()?).map(|neighbour| neighbour.mac)
-}
-
-#[cfg(target_os = "linux")]
-fn gateway_ip() -> Option<IpAddr> {
-    default_gateway(&std::fs::read_to_string("/proc/thread-self/net/route").ok()?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn gateway_ip() -> Option<IpAddr> {
-    None
+pub async fn gateway() -> Option<Mac> {
+    #[cfg(target_os = "linux")]
+    let gateway = default_gateway(&std::fs::read_to_string("/proc/thread-self/net/route").ok()?);
+    #[cfg(not(target_os = "linux"))]
+    let gateway = printed::gateway_ip().await;
+    find(gateway?).await.map(|neighbour| neighbour.mac)
 }
 
 /// The gateway of the default route with the lowest metric, from `/proc/net/route` (Linux `net/ipv4/fib_trie.c`, `fib_route_seq_show`:
@@ -77,11 +74,11 @@ fn default_gateway(routes: &str) -> Option<IpAddr> {
 ///
 /// # Errors
 /// In words, when there is none, or it is one that will not wake anything.
-pub fn learn(ip: IpAddr) -> Result<Mac, String> {
-    let neighbour = find(ip).ok_or(
+pub async fn learn(ip: IpAddr) -> Result<Mac, String> {
+    let neighbour = find(ip).await.ok_or(
         "it is not in this computer's neighbour table: it is on another network, or behind a router",
     )?;
-    worth(neighbour.mac, gateway())
+    worth(neighbour.mac, gateway().await)
 }
 
 fn worth(mac: Mac, gateway: Option<Mac>) -> Result<Mac, String> {

@@ -90,11 +90,11 @@ impl Control {
     ///
     /// # Errors
     /// [`NotWoken::NoNode`], or when there is no telling which network it is.
-    pub fn is_home(&self, name: &str) -> Result<(), NotWoken> {
+    pub async fn is_home(&self, name: &str) -> Result<(), NotWoken> {
         if self.registry.house().fleet.node(name).is_none() {
             return Err(NotWoken::NoNode(name.into()));
         }
-        if !self.waker.courier().is_home(name) {
+        if !self.waker.courier().is_home(name).await {
             let why = "this network's gateway is not known just now: is this computer connected?";
             return Err(NotWoken::Failed(why.into()));
         }

@@ -94,7 +94,7 @@ fn neighbour(message: &[u8]) -> Option<Neighbour> {
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Some(Neighbour { ip: ip?, mac: mac?, confirmed_ms: confirmed_ms? })
+    Some(Neighbour { ip: ip?, mac: mac?, confirmed_ms })
 }
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -151,7 +151,7 @@ mod tests {
         let neighbour = |ip: &str| Neighbour {
             ip: ip.parse().unwrap(),
             mac: Mac([1, 2, 3, 4, 5, 6]),
-            confirmed_ms: 2_500,
+            confirmed_ms: Some(2_500),
         };
         assert_eq!(found, [neighbour("192.168.1.50"), neighbour("::1")], "one had never answered");
         assert!(messages(&message(NLMSG_ERROR, &[0; 20]), &mut found).is_err());

@@ -79,7 +79,7 @@ impl Courier {
     /// Learns what it can of a node that answers just now. True when that was news.
     pub async fn learn(&self, node: &str, url: &NodeUrl) -> bool {
         let Some(ip) = resolve(url).await else { return false };
-        let (mac, gateway) = (neighbours::learn(ip), neighbours::gateway());
+        let (mac, gateway) = (neighbours::learn(ip).await, neighbours::gateway().await);
         let mut known = self.lock();
         let known = known.entry(node.to_owned()).or_default();
         let before = known.clone();
@@ -107,8 +107,8 @@ impl Courier {
     }
 
     /// A person says that the network we are on is a home of this node too. False when there is no telling which network it is.
-    pub fn is_home(&self, node: &str) -> bool {
-        let Some(gateway) = neighbours::gateway() else { return false };
+    pub async fn is_home(&self, node: &str) -> bool {
+        let Some(gateway) = neighbours::gateway().await else { return false };
         put_first(&mut self.lock().entry(node.to_owned()).or_default().networks, gateway);
         self.learned.notify_one();
         true

@@ -31,7 +31,7 @@ pub async fn run(registry: Registry, courier: Arc<Courier>, stop: CancellationTo
     loop {
         let house = changes.borrow_and_update().clone();
         // Without a gateway in the table it is the network that we knew last.
-        network = neighbours::gateway().or(network);
+        network = neighbours::gateway().await.or(network);
         let elsewhere = elsewhere(&house, &courier, network);
         if elsewhere != house.elsewhere {
             registry.elsewhere(elsewhere.clone());

@@ -42,7 +42,7 @@ pub async fn sleep(State(house): State<House>, Path(name): Path<String>) -> Done
 
 /// `POST nodes/{name}/home`: the network we are on is a home of this node too.
 pub async fn home(State(house): State<House>, Path(name): Path<String>) -> Done {
-    house.control.is_home(&name)?;
+    house.control.is_home(&name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
