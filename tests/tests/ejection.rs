@@ -123,6 +123,6 @@ async fn r10_busy_is_no_fault() {
         assert!(began.elapsed() < PATIENCE, "it does not keep its place");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(began.elapsed() >= Duration::from_secs(2) && asked > 8, "{asked} in {:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(2) && asked > 4, "{asked} in {:?}", began.elapsed());
     assert_eq!(gateway.node("bad").await.state, State::Up);
 }

@@ -208,6 +208,7 @@ async fn r43_an_answer_in_one_piece_may_take_its_time() {
     let gateway = Gateway::over(&[&nas], "max_concurrent = 16").await;
     let hi = json!([{ "role": "user", "content": "hi" }]);
     let body = json!({ "model": "m", "stream": false, "max_tokens": 64, "messages": hi, "input": "hi" });
+    let began = Instant::now();
     let asked = ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"].map(|path| {
         let request = gateway.post(path, &body).header("x-request-id", path.replace('/', "-"));
         tokio::spawn(async move {
@@ -215,7 +216,6 @@ async fn r43_an_answer_in_one_piece_may_take_its_time() {
             (path, answer.status(), answer.bytes().await.unwrap())
         })
     });
-    let began = Instant::now();
     for answer in asked {
         let (path, status, got) = answer.await.unwrap();
         assert_eq!(

@@ -196,10 +196,10 @@ async fn r09_a_slow_node_is_no_fault_and_others_go_first() {
     let (slow, quick) = (ollama("slow").await, ollama("quick").await);
     let gateway = Gateway::over(&[&slow, &quick], "").await;
     slow.set_fault(FaultRule::from(Fault::Rate { tok_per_s: 0.2 }).on(On::Generation));
+    let began = Instant::now();
     let answer = gateway.chat("m", true).send().await.unwrap();
     assert_eq!(node_of(&answer), "slow", "the first in the configuration, while nobody knows better");
     let (mut events, mut body) = (0, answer.bytes_stream());
-    let began = Instant::now();
     while events < 4 {
         let chunk = body.next().await.expect("it goes on").unwrap();
         events += String::from_utf8_lossy(&chunk).matches("data: ").count();
