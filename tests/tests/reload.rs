@@ -250,3 +250,26 @@ async fn wait_until(mut is_so: impl AsyncFnMut() -> bool) {
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// While a request waits for its place, a node that was in its plan leaves the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_does_not_miss_a_node_that_is_gone() {
+    let (nas, gpu) = (node("nas", 20.0).await, node("gpu", 20.0).await);
+    let gateway = Gateway::over(&[&gpu, &nas], "max_concurrent = 1").await;
+    let ask = |key: &'static str| {
+        let body = serde_json::json!({ "model": "m", "stream": true, "max_tokens": 60,
+            "messages": [{ "role": "user", "content": key }] });
+        let request = gateway.post("/v1/chat/completions", &body).bearer_auth(key);
+        tokio::spawn(async move { request.send().await.unwrap().text().await.unwrap() })
+    };
+    let holders = [ask("ann"), ask("bob")];
+    gateway.until(|snapshot| snapshot.nodes.iter().all(|node| node.active == 1)).await;
+    let waits = ask("cat");
+    gateway.until(|snapshot| snapshot.requests.iter().any(|request| request.ahead.is_some())).await;
+    save(&gateway, &config(&[(&nas, "max_concurrent = 1")], ""));
+    gateway.until(|snapshot| snapshot.nodes.len() == 1).await;
+    for answer in holders.into_iter().chain([waits]) {
+        let text = answer.await.unwrap();
+        assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    }
+}

@@ -15,6 +15,11 @@ pub struct Patience {
     pub per_kib_ms: u64,
     /// Silence of a request that makes us ask for one token on another connection. At least; see [`Patience::silent`].
     pub silent_ms: u64,
+    /// A node that has kept an answer in one piece for so long, and is alive, is at work: that is a success where it starts slowly.
+    pub whole_ms: u64,
+    /// While an answer in one piece is under way, and none has come for less than this, no canary that misses is held against the
+    /// node: it may have had to wait behind it.
+    pub whole_silent_ms: u64,
     /// Time for that token.
     pub canary_ms: u64,
     /// Time between two such questions to a node that does not work.
@@ -52,6 +57,8 @@ impl Default for Patience {
             load_ms: 600_000,
             per_kib_ms: 5_000,
             silent_ms: 120_000,
+            whole_ms: 15_000,
+            whole_silent_ms: 600_000,
             canary_ms: 20_000,
             canary_every_ms: 30_000,
             cap_ms: 1_800_000,
@@ -81,6 +88,8 @@ impl Patience {
             load_ms: self.load_ms / by,
             per_kib_ms: self.per_kib_ms / by,
             silent_ms: self.silent_ms / by,
+            whole_ms: self.whole_ms / by,
+            whole_silent_ms: self.whole_silent_ms / by,
             canary_ms: self.canary_ms / by,
             canary_every_ms: self.canary_every_ms / by,
             cap_ms: self.cap_ms / by,

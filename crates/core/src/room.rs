@@ -336,6 +336,7 @@ impl Room {
                 self.deadlines.insert((deadline_ms, ticket));
             }
         }
+        self.desks.entry(node).or_default().open();
         self.warm_up(node, 1, now_ms);
     }
 

@@ -7,7 +7,7 @@ mod similar;
 mod sleepers;
 mod standing;
 
-pub use rules::{RULES, Reason, Rule};
+pub use rules::{RULES, Reason, Rule, WOKEN};
 pub use similar::{distance, instead};
 pub use sleepers::{Asleep, Course, course};
 pub use standing::Standing;

@@ -32,6 +32,8 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Sending<'a> {
     /// What is asked for.
     pub operation: Operation,
+    /// Does the client want a stream?
+    pub streams: bool,
     /// The request's query, without its `?`.
     pub query: Option<&'a str>,
     /// Headers that may go up, without credentials.
@@ -157,7 +159,7 @@ impl Failed {
 /// # Errors
 /// [`Failed`], with nothing sent down.
 pub async fn open(upstream: &Arc<Upstream>, sending: Sending<'_>) -> Result<Opened, Failed> {
-    let open = OpenRequest::new(upstream.clone());
+    let open = OpenRequest::new(upstream.clone(), !sending.streams);
     let Bear { first_event, has_healthy, cap, is_hope } = sending.bear;
     let ends = if is_hope { Ends::default() } else { upstream.ends() };
     let dialect = sending.operation.dialect();
@@ -283,7 +285,7 @@ async fn first_event(mut rest: Incoming, dialect: Dialect, open: &OpenRequest) -
                 Err(_) => continue,
             },
         };
-        open.beat();
+        open.spoke();
         held += chunk.len();
         match judge.push(&chunk) {
             Err(_) => return Err(Failed::Unreachable("its first event has no end".into())),
@@ -322,7 +324,7 @@ async fn whole(mut rest: Incoming, open: &OpenRequest) -> Result<Answer, Failed>
                 return Err(Failed::Unreachable(format!("its answer was cut short: {error}")));
             }
             Some(Ok(frame)) => {
-                open.beat();
+                open.spoke();
                 if let Ok(chunk) = frame.into_data() {
                     size += chunk.len();
                     ready.push_back(chunk);

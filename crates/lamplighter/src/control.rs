@@ -231,11 +231,13 @@ impl Control {
     /// Publishes a snapshot after each change while somebody looks. Nobody looking costs nothing.
     pub async fn run(self: Arc<Self>) {
         loop {
-            let running =
-                (self.requests.count() > 0 || self.waker.is_busy()) && self.latest.receiver_count() > 0;
+            let is_watched = self.latest.receiver_count() > 0;
+            let running = (self.requests.count() > 0 || self.waker.is_busy()) && is_watched;
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.changed.notified() => {}
+                // The last who looked has gone: nobody is asked anything from now on.
+                () = self.latest.closed(), if is_watched => {}
                 () = tokio::time::sleep(RUNNING), if running => {}
             }
             self.waker.audience(self.latest.receiver_count() > 0);
@@ -271,6 +273,7 @@ impl Control {
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         let receiver = self.latest.subscribe();
         self.waker.audience(true);
+        self.changed.notify_one();
         self.latest.send_replace(Arc::new(self.look()));
         receiver
     }

@@ -177,11 +177,15 @@ impl Lamplighter {
         notices.extend(keeping.said().map(|said| notice("history", Level::Notice, said)));
         let places = Arc::new(Places::default());
         tasks.spawn(places.clone().keep_time(stop.clone()));
+        let courier = Arc::new(Courier::new(engines::http_client(), base_dir.clone(), known));
+        let nodes: Vec<_> = nodes.collect();
+        let elsewhere = waker::learning::elsewhere_at_first(&nodes, &courier).await;
         let registry = Registry::start(
-            nodes.collect(),
+            nodes,
             loaded.config.aliases.clone(),
             path_text.clone(),
             memory,
+            elsewhere,
             Around {
                 changed: changed.clone(),
                 places: places.clone(),
@@ -215,13 +219,12 @@ impl Lamplighter {
             .map_err(|error| StartError::Door(format!("{} cannot be written: {error}", place.display())))?;
 
         let settings = Arc::new(Settings::new(config_path, state, loaded.config.clone(), registry.clone()));
-        let courier = Arc::new(Courier::new(engines::http_client(), base_dir.clone(), known));
         tasks.spawn(waker::learning::run(registry.clone(), courier.clone(), stop.clone()));
         let history = History::new(keeping.store(), courier.clone());
         tasks.spawn(history.clone().run(registry.clone(), requests.clone(), stop.clone()));
         let waker = Waker::start(waker::Parts {
             registry: registry.clone(),
-            courier,
+            courier: courier.clone(),
             rules: settings.wake_rules(),
             prompts: Arc::default(),
             places: places.clone(),
@@ -251,7 +254,7 @@ impl Lamplighter {
             stop: stop.clone(),
         }));
         tasks.spawn(control.clone().run());
-        tasks.spawn(suspend::run(registry.clone(), stop.clone()));
+        tasks.spawn(suspend::run(registry.clone(), courier.clone(), stop.clone()));
         let retries = Retries::new(options.patience);
         let proxy = Arc::new(Proxy {
             registry,

@@ -153,7 +153,7 @@ impl Metered {
 
     /// Takes in one chunk; whole events become ready.
     fn take(&mut self, chunk: Bytes) {
-        self.holding.open.beat();
+        self.holding.open.spoke();
         if let Some(silence) = &mut self.silence {
             silence.last_ms = clock::mono_ms();
         }

@@ -4,6 +4,7 @@ mod early;
 mod experience;
 mod failed;
 mod lamp;
+mod lost;
 mod place;
 mod retries;
 mod send;

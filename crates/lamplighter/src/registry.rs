@@ -120,19 +120,20 @@ struct Facts {
 }
 
 impl Registry {
-    /// Starts watching.
+    /// Starts watching. Those `elsewhere`, by name, are not looked at before somebody says that they are here.
     #[must_use]
     pub fn start(
         nodes: Vec<Watched>,
         aliases: Vec<Alias>,
         config_path: String,
         memory: Memory,
+        elsewhere: HashSet<String>,
         around: Around,
     ) -> Self {
         let (orders, inbox) = mpsc::channel(256);
         let tasks = around.tasks.clone();
         let mut keeper = Keeper::new(config_path, memory, around, orders.clone());
-        keeper.reconfigure(nodes, aliases);
+        keeper.begin(nodes, aliases, elsewhere);
         let (publish, house) = watch::channel(Arc::new(keeper.house()));
         tasks.spawn(keeper.run(inbox, publish));
         Self { house, orders }

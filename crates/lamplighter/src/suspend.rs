@@ -1,31 +1,46 @@
-//! After this computer has slept, nodes are looked at anew. Noticed by a tick on the clock that counts sleep: its timer has run
+//! After this computer has slept, nodes are looked at anew; those of another network than it has woken in are not. Noticed by a tick on the clock that counts sleep: its timer has run
 //! out by the time the computer wakes, so the tick comes at once. No service of the desktop is asked.
 
-use crate::{clock, registry::Registry};
+use crate::{
+    clock,
+    registry::Registry,
+    waker::{Courier, learning},
+};
 use lamplighter_core::{
     beat,
     suspend::{TICK_MS, Watch},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const TICK: Duration = Duration::from_millis(TICK_MS);
 
+/// How long after that it is looked each second whether the network is another: it may take a while to be there at all.
+const SETTLES: Duration = Duration::from_secs(30);
+const CLOSELY: Duration = Duration::from_secs(1);
+
 /// Watches until `stop`.
-pub async fn run(registry: Registry, stop: CancellationToken) {
+pub async fn run(registry: Registry, courier: Arc<Courier>, stop: CancellationToken) {
     let ticks = Ticks::new();
+    let mut closely_until = Instant::now();
     let mut watch = Watch::new(clock::boot_ms());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = ticks.next() => {}
+            () = tokio::time::sleep(CLOSELY), if Instant::now() < closely_until => {
+                registry.elsewhere(learning::elsewhere(&registry.house(), &courier).await);
+            }
         }
         if let Some(slept_ms) = watch.tick(clock::boot_ms()) {
             tracing::info!(
                 seconds = slept_ms / 1_000,
                 "this computer has slept: every node is looked at anew"
             );
+            registry.elsewhere(learning::elsewhere(&registry.house(), &courier).await);
             registry.resumed().await;
+            closely_until = Instant::now() + SETTLES;
         }
     }
 }

@@ -284,6 +284,12 @@ pub struct Pulse {
     failing: AtomicBool,
     /// It belongs to another network: it is not looked at.
     held: AtomicBool,
+    /// When a part of an answer last came, by the monotonic clock.
+    spoke_ms: AtomicU64,
+    /// Open requests that want their answer in one piece: nothing comes of it before all of it is generated.
+    whole: AtomicU32,
+    /// Since when there has been one at any time.
+    whole_since_ms: AtomicU64,
 }
 
 /// Which look somebody wants at once.
@@ -363,16 +369,32 @@ impl Pulse {
     pub fn open(&self) -> u32 {
         self.open.load(Relaxed)
     }
+
+    /// Is it generating something, as far as anybody can know: parts of answers have come since then, or one is under way that
+    /// comes in one piece, and has not been for longer than such a one is given?
+    #[must_use]
+    pub fn may_be_generating(&self, since_ms: u64, whole_ms: u64) -> bool {
+        let spoke_ms = self.spoke_ms.load(Relaxed);
+        let whole_since_ms = self.whole_since_ms.load(Relaxed).max(spoke_ms);
+        spoke_ms > since_ms
+            || self.whole.load(Relaxed) > 0 && clock::mono_ms().saturating_sub(whole_since_ms) < whole_ms
+    }
 }
 
 /// A request open on a node. Closed on drop.
 #[derive(Debug)]
-pub struct OpenRequest(Arc<Upstream>);
+pub struct OpenRequest {
+    upstream: Arc<Upstream>,
+    is_whole: bool,
+}
 
 impl OpenRequest {
-    /// Opens one.
+    /// Opens one. `is_whole`: its answer comes in one piece.
     #[must_use]
-    pub fn new(upstream: Arc<Upstream>) -> Self {
+    pub fn new(upstream: Arc<Upstream>, is_whole: bool) -> Self {
+        if is_whole && upstream.pulse.whole.fetch_add(1, Relaxed) == 0 {
+            upstream.pulse.whole_since_ms.store(clock::mono_ms(), Relaxed);
+        }
         if upstream.pulse.open.fetch_add(1, SeqCst) == 0 {
             // From now on its silence counts.
             upstream.pulse.beat();
@@ -380,17 +402,24 @@ impl OpenRequest {
                 upstream.pulse.nudge.notify_one();
             }
         }
-        Self(upstream)
+        Self { upstream, is_whole }
     }
 
     /// A good byte came.
     pub fn beat(&self) {
-        self.0.pulse.beat();
+        self.upstream.pulse.beat();
+    }
+
+    /// A part of the answer came.
+    pub fn spoke(&self) {
+        self.beat();
+        self.upstream.pulse.spoke_ms.store(clock::mono_ms(), Relaxed);
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.pulse.open.fetch_sub(1, Relaxed);
+        self.upstream.pulse.open.fetch_sub(1, Relaxed);
+        self.upstream.pulse.whole.fetch_sub(u32::from(self.is_whole), Relaxed);
     }
 }

@@ -208,9 +208,15 @@ impl Waker {
         quiet.is_some_and(|hours| hours.contains(clock::minute_of_day()))
     }
 
-    /// Asks a person whether to wake that node. `None` when nobody looks who could answer.
+    /// Asks a person whether to wake that node for a model, as it was asked for and as the node calls it. `None` when nobody looks who could answer.
     #[must_use]
-    pub fn prompt(&self, node: &str, model: &str, client: &str, for_long: Duration) -> Option<Asking> {
+    pub fn prompt(
+        &self,
+        node: &str,
+        model: (&str, &str),
+        client: &str,
+        for_long: Duration,
+    ) -> Option<Asking> {
         if !self.has_audience.load(Relaxed) {
             return None;
         }
@@ -272,7 +278,7 @@ impl Waker {
         match sight {
             Ok(Some(sight)) => self.on(node, Event::Seen(sight)),
             Ok(None) => {}
-            // The node has left the configuration.
+            // The node has left the configuration, or we have left its network.
             Err(()) => self.on(node, Event::Cancelled),
         }
     }
@@ -305,12 +311,19 @@ impl Waker {
     fn call(self: &Arc<Self>, node: NodeId, round: u32) {
         self.note(node, |record| record.round(round));
         let house = self.parts.registry.house();
-        let Some(there) = house.fleet.by_id(node) else { return };
+        let Some(there) = house.fleet.by_id(node).filter(|_| !house.elsewhere.contains(&node)) else {
+            return;
+        };
         let Some(config) = there.config.wake.clone() else { return };
         let call = Call { node: there.name().to_owned(), url: there.config.url.clone(), config };
         let (waker, courier) = (self.clone(), self.parts.courier.clone());
         self.parts.tasks.spawn(async move {
-            let event = match courier.send(&call).await {
+            let sent = tokio::select! {
+                biased;
+                () = waker.parts.stop.cancelled() => return,
+                sent = courier.send(&call) => sent,
+            };
+            let event = match sent {
                 Ok(places) => Event::Sent(places),
                 Err(why) => Event::NotSent(why),
             };
@@ -348,9 +361,9 @@ impl Waker {
     }
 }
 
-/// What is to be seen of a node now. `Err` when it is there no more.
+/// What is to be seen of a node now. `Err` when it is not to be woken from here any more.
 fn sight(house: &House, node: NodeId, model: Option<&str>) -> Result<Option<Sight>, ()> {
-    let node = house.fleet.by_id(node).ok_or(())?;
+    let node = house.fleet.by_id(node).filter(|_| !house.elsewhere.contains(&node)).ok_or(())?;
     Ok(match node.state {
         State::Up | State::Degraded => Some(match model {
             Some(model) if !node.models.iter().any(|listed| listed.answers_to(model)) => {
@@ -396,6 +409,12 @@ impl Drop for Waiting {
             self.waker.on(self.node, Event::Left);
         }
     }
+}
+
+/// Who asks for a wake, for people.
+#[must_use]
+pub fn asked_by(client: &str, model: &str) -> String {
+    format!("{client} for {model}")
 }
 
 /// How a node is woken, as its owner wrote it.

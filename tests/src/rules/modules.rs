@@ -49,10 +49,10 @@ pub const MODULES: &[Row] = &[
     // The one writer of node state asks the engines, and says where to begin slowly.
     row("registry", &["clock", "engines", "places", "upstream"]),
     // Tells the registry that this computer has slept.
-    row("suspend", &["clock", "registry"]),
     // Calls that the file's owner has written down.
     row("hooks", &["secrets"]),
     row("waker", &["clock", "hooks", "neighbours", "packet", "places", "registry", "store"]),
+    row("suspend", &["clock", "registry", "waker"]),
     // From the configuration to what the registry watches, with keys looked up.
     row("settings", &["config", "registry", "secrets"]),
     // What outlives the process: it follows the nodes and writes down.

@@ -80,3 +80,49 @@ async fn the_deadline_knows_whether_the_model_is_loaded() {
     assert!(end.is_whole() && end.node == "bad" && end.took >= Duration::from_millis(2_400), "{end:?}");
     assert_eq!(posts(&good), 0);
 }
+
+/// An answer in one piece that takes its time on an engine that does one thing at a time: the canary has to wait behind it, and its
+/// silence says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn r08_a_long_answer_in_one_piece_is_no_gray_node() {
+    // 3 s: with 120 s of silence in 1.2 s, five minutes.
+    let slow =
+        Profile::ollama("bad").model(SimModel::new("m").loaded(true)).parallel(1).tok_s(20.0).tokens(60);
+    let (bad, good, gateway) = two(SimNode::start(slow).await.unwrap()).await;
+    let end = chat(&gateway, "m", false).await.unwrap();
+    assert!(end.is_whole() && end.node == "bad", "{end:?}");
+    let canaries = bad.seen().iter().filter(|seen| seen.path == "/api/generate").count();
+    assert!(canaries > 0, "it was looked into");
+    assert_eq!((posts(&bad), posts(&good)), (1, 0));
+    assert_eq!(gateway.node("bad").await.state.word(), "up");
+}
+
+/// A node that has come back serves one at a time until that went well. An answer in one piece says so late: that the node has been
+/// at it for a while is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_behind_a_long_answer_in_one_piece_does_not_wait_for_its_end() {
+    let profile = || Profile::ollama("only").model(SimModel::new("m").loaded(true)).parallel(16).tok_s(10.0);
+    let only = SimNode::start(profile()).await.unwrap();
+    let port = only.addr().port();
+    // 15 s are one.
+    let gateway = Gateway::hurried(&config(&[(&only, "max_concurrent = 16")], ""), 15).await;
+    gateway.until_up(1).await;
+    only.kill().await;
+    drop(only);
+    gateway.until(|snapshot| state_of(snapshot, "only") != "up").await;
+    let _only = SimNode::start(profile().port(port)).await.unwrap();
+    gateway.until_up(1).await;
+    let ask = |tokens: u32, key: &str| {
+        let body = json!({ "model": "m", "stream": false, "max_tokens": tokens,
+            "messages": [{ "role": "user", "content": key }] });
+        send(gateway.post("/v1/chat/completions", &body).bearer_auth(key))
+    };
+    // 20 s, and half a one.
+    let long = ask(200, "ann");
+    gateway.until(|snapshot| snapshot.nodes[0].active == 1).await;
+    let short = ask(5, "bob");
+    gateway.until(|snapshot| snapshot.nodes[0].waiting == 1).await;
+    assert!(short.await.unwrap().is_whole());
+    assert!(!long.is_finished(), "it was served beside the long one");
+    long.abort();
+}

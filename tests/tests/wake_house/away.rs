@@ -60,3 +60,51 @@ fn a_strange_network_hears_nothing_until_a_person_says_that_it_is_home_too() {
         gateway.until(is_asleep).await;
     });
 }
+
+/// A click at home, the lid closed, and opened in a hotel: its network hears nothing of the wake that was under way, nor when the
+/// gateway starts there.
+#[test]
+fn a_wake_that_was_begun_at_home_ends_on_a_strange_network() {
+    let Some(lan) = Lan::or_skip("a_wake_that_was_begun_at_home") else { return };
+    let witness = Witness::on(&lan, "home");
+    let deaf = Bmc { network_after: Duration::from_secs(600), ..Bmc::default() };
+    let machine = workstation(&lan, deaf, &[]);
+    let home = router(&lan, "a8:a1:59:00:00:fe");
+    lan.desk.live(async {
+        machine.press_power();
+        machine.until_open(PORT);
+        let gateway = Gateway::start(&written("")).await;
+        gateway.until(is_up).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        machine.sleep();
+        gateway.until(is_asleep).await;
+        let url = format!("{}/control/v1/nodes/workstation/wake", gateway.url);
+        let clicked = gateway.http.post(url).bearer_auth(&gateway.token).send().await.unwrap();
+        assert!(clicked.status().is_success(), "{clicked:?}");
+        gateway.until(|_| !machine.heard().is_empty()).await;
+        drop(home);
+        let hotel = router(&lan, "a8:a1:59:00:00:fd");
+        let away = gateway.until(|snapshot| snapshot.nodes[0].state == State::Away).await;
+        assert!(away.nodes[0].sleep.waking.is_none(), "{:?}", away.nodes[0].sleep);
+        lan.until_nothing_open_to(IP);
+        let (called, looked_for) = (witness.seen().len(), witness.looked_for(IP));
+        // A wake calls every 10 s.
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        assert_eq!((witness.seen().len(), witness.looked_for(IP)), (called, looked_for));
+
+        let mut gateway = gateway;
+        let home = gateway.take_home();
+        assert_eq!(gateway.stop(Duration::from_secs(20)).0, Some(0));
+        touch_router(&lan);
+        let gateway = Gateway::start_in(home).await;
+        let away = gateway.until(|snapshot| snapshot.nodes[0].state == State::Away).await;
+        assert!(away.nodes[0].sleep.elsewhere);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(
+            (witness.seen().len(), witness.looked_for(IP)),
+            (called, looked_for),
+            "from the beginning"
+        );
+        drop(hotel);
+    });
+}

@@ -106,8 +106,13 @@ impl Desk {
         self.shut = true;
     }
 
+    pub(super) fn open(&mut self) {
+        self.shut = false;
+    }
+
+    /// It opens no door: a machine that answers is not ready before its wake says so.
     pub(super) fn warm_up(&mut self, cap: u32) {
-        (self.shut, self.warming) = (false, Some(cap.max(1)));
+        self.warming = Some(cap.max(1));
         self.survivors = self.generating;
     }
 

@@ -50,6 +50,9 @@ pub struct Reason {
     pub words: &'static str,
 }
 
+/// Why the machine answers that a request has woken or waited for: it has a place there, and no rule is asked any more.
+pub const WOKEN: Reason = Reason { rule: "woken", words: "woken for this request" };
+
 /// Who goes first? Equals keep their order.
 pub(super) fn compare(a: &Standing, b: &Standing) -> Ordering {
     RULES.iter().fold(Ordering::Equal, |so_far, rule| so_far.then_with(|| (rule.compare)(a, b)))

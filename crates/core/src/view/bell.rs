@@ -144,8 +144,11 @@ fn asks(prompt: &Prompt) -> Notice {
 }
 
 fn waking(old: &Node, node: &Node) -> Option<Notice> {
-    let waking =
-        node.sleep.waking.as_ref().filter(|waking| old.sleep.waking.is_none() && !waking.by_person)?;
+    let waking = node
+        .sleep
+        .waking
+        .as_ref()
+        .filter(|waking| old.sleep.waking.is_none() && waking.asked_by.is_some())?;
     let usual_ms = node.sleep.usual_ms;
     if usual_ms.is_some_and(|ms| ms <= WORTH_ANNOUNCING_MS) {
         return None;

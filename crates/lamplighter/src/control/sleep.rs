@@ -3,7 +3,7 @@
 use super::Control;
 use crate::{
     hooks,
-    waker::{Choice, Waker},
+    waker::{self, Choice, Waker},
 };
 use lamplighter_core::{
     config::Nudge,
@@ -80,8 +80,17 @@ impl Control {
     }
 
     /// A person answers whether a machine is woken for a request. False when nobody asks any more.
+    ///
+    /// The wake is the person's then: it goes on when the request does not wait for it any more.
     pub fn answer_prompt(&self, node: &str, choice: Choice) -> bool {
-        let asked = self.waker.prompts().answer(node, choice);
+        let house = self.registry.house();
+        let asked = self.waker.prompts().answer(node, choice, |question, model| {
+            if let (Choice::Wake, Some(there)) = (choice, house.fleet.node(node)) {
+                let asked_by = waker::asked_by(&question.client, &question.model);
+                // What stands in the way of waking it, the request is told.
+                let _ = self.waker.ask(there, Who::Person, Some(model), Some(asked_by));
+            }
+        });
         self.changed.notify_one();
         asked
     }

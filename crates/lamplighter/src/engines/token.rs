@@ -31,7 +31,8 @@ pub async fn one_token(
             json!({ "model": model, "max_tokens": 1, "messages": [{ "role": "user", "content": "Hi" }] }),
         ),
     };
-    let mut request = http.post(url.join(path)).json(&body);
+    // The client's own limit is that of a probe.
+    let mut request = http.post(url.join(path)).json(&body).timeout(limit);
     if let Some(key) = key {
         request = request.header(header::AUTHORIZATION, key);
     }

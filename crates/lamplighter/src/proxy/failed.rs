@@ -40,7 +40,7 @@ impl Trip {
         let (words, was_sent, again) = match failed {
             Failed::NoConnection(how) => {
                 registry.suspect(candidate.node);
-                (how, false, Again::No)
+                (how, false, Again::Lost)
             }
             Failed::Broke(how) => {
                 registry.suspect(candidate.node);
@@ -48,9 +48,9 @@ impl Trip {
             }
             Failed::Unreachable(how) => {
                 registry.suspect(candidate.node);
-                (how, true, Again::No)
+                (how, true, Again::Lost)
             }
-            Failed::Gone => ("it stopped answering".to_owned(), true, Again::No),
+            Failed::Gone => ("it stopped answering".to_owned(), true, Again::Lost),
             Failed::Silent(after) => {
                 registry.silent_at_work(candidate.node, upstream, &candidate.model);
                 (format!("it sent nothing in {} s", after.as_secs()), true, Again::No)

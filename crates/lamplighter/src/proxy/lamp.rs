@@ -7,16 +7,17 @@ use crate::{
     places::{Entered, Held, Left},
     registry::House,
     vigil::Vigil,
-    waker::{Choice, Waiting},
+    waker::{self, Choice, Waiting},
 };
 use lamplighter_core::{
     fleet::{Fleet, Node},
     mode::Mode,
+    node::State,
     operation::Operation,
     refusal::Refusal,
     room::{self, Arrival, WAIT_MS},
     route::{Asleep, Course, RoutePlan, course},
-    wake::{Kind, Outcome, Pass, TooSoon, Verdict, WakePolicy, Who, Wish, is_auxiliary_prompt},
+    wake::{Failure, Kind, Outcome, Pass, TooSoon, Verdict, WakePolicy, Who, Wish, is_auxiliary_prompt},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -25,8 +26,24 @@ use tokio::time::Instant;
 const ASKING: Duration = Duration::from_secs(20);
 /// How long a machine that lets requests in may take to be known as up.
 const TOLD: Duration = Duration::from_secs(2);
+/// A disk that holds the models may come a little after the engine, seconds.
+const WITHOUT_MODEL_S: u32 = 10;
 /// Largest body in which an order to unload a model is looked for: it says nothing else.
 const UNLOAD_BYTES: usize = 4_096;
+
+/// What has been done about the machines that sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Lit {
+    /// Nothing yet.
+    #[default]
+    No,
+    /// What there is to do while somebody who is up can answer.
+    Yes,
+    /// A person was asked, too, and gave no answer.
+    Asked,
+    /// A person wants it answered elsewhere.
+    Declined,
+}
 
 impl Proxy {
     /// What a list shows now: a sleeping machine's models where asking for one may wake it.
@@ -48,27 +65,36 @@ impl Trip {
         house: &Arc<House>,
         plan: &RoutePlan,
     ) -> Result<bool, Refusal> {
-        if plan.asleep.is_empty() || self.is_lit {
+        // Those who are up and have failed already are as good as gone.
+        let up = self.tries.target_left(plan);
+        let is_done = match self.lit {
+            Lit::No => false,
+            Lit::Yes | Lit::Asked => up.is_some() || self.tries.later(plan).is_some(),
+            Lit::Declined => true,
+        };
+        if plan.asleep.is_empty() || is_done || self.tries.is_over() {
             return Ok(true);
         }
         let verdicts = self.verdicts(&plan.asleep);
-        // Those who are up and have failed already are as good as gone.
-        let up = self.untried(plan).and(plan.tiers.first()).map(|tier| tier.target);
         match course(up, &plan.asleep, &verdicts) {
             Course::Answer { wake } => {
                 if let Some(at) = wake {
                     self.wake_for_the_next(house, &plan.asleep[at]);
                 }
-                self.is_lit = true;
+                self.lit = Lit::Yes;
                 Ok(true)
             }
-            Course::Ask { at } => self.ask(under_way, house, plan, at).await,
-            Course::Wait { at } => self.wait_for(under_way, house, &plan.asleep[at]).await,
+            Course::Ask { at } if self.lit != Lit::Asked => self.ask(under_way, house, plan, at).await,
+            Course::Ask { at } | Course::Wait { at } => {
+                self.wait_for(under_way, house, &plan.asleep[at]).await
+            }
+            // What those met who are up says more.
+            Course::Nobody { .. } if !plan.tiers.is_empty() => Ok(true),
             Course::Nobody { passed } => Err(self.nobody(house, plan, passed)),
         }
     }
 
-    fn verdicts(&self, asleep: &[Asleep]) -> Vec<Verdict> {
+    pub(super) fn verdicts(&self, asleep: &[Asleep]) -> Vec<Verdict> {
         let waker = &self.proxy.waker;
         let (kind, default, quiet) = (self.kind(), waker.default_policy(), waker.is_quiet());
         let forbidden = self.proxy.steering.mode() == Mode::NoWake;
@@ -103,7 +129,7 @@ impl Trip {
     }
 
     fn asked_by(&self) -> String {
-        format!("{} for {}", self.call.agent, self.envelope.model)
+        waker::asked_by(&self.call.agent, &self.envelope.model)
     }
 
     fn wake_for_the_next(&self, house: &House, asleep: &Asleep) {
@@ -146,6 +172,34 @@ impl Trip {
             tokio::select! {
                 biased;
                 () = under_way.cancel_token().cancelled() => return Err(requests.why_cancelled()),
+                // Before the places: the door opens also when the wake has failed.
+                ended = waiting.ended(), if !is_ready => match ended.as_deref() {
+                    None => return Err(Refusal::ShuttingDown),
+                    Some(Outcome::Ready { .. }) => {
+                        is_ready = true;
+                        under_way.waits(queued.ahead());
+                    }
+                    // It is up: a new plan would only say that nobody has that model.
+                    Some(Outcome::Failed(failure @ Failure::WithoutModel { .. })) => {
+                        let house = registry.house();
+                        if self.somebody_else_is_up(&house, asleep) {
+                            return Ok(false);
+                        }
+                        return Err(self.not_there(node, failure, WITHOUT_MODEL_S));
+                    }
+                    Some(Outcome::Failed(_) | Outcome::Left) => return Ok(false),
+                    // A person has ended it: this request is answered elsewhere, or not at all.
+                    Some(Outcome::Cancelled) => {
+                        let house = registry.house();
+                        let sleeps = house.fleet.by_id(asleep.node).is_some_and(Node::sleeps);
+                        if !sleeps || self.somebody_else_is_up(&house, asleep) {
+                            return Ok(false);
+                        }
+                        let (model, node) = (self.envelope.model.clone(), node.name().into());
+                        let why = "is asleep, and somebody has ended its wake".into();
+                        return Err(Refusal::NodeAsleep { model, node, why, retry_s: None });
+                    }
+                },
                 granted = queued.granted() => return match granted {
                     Ok(held) => Ok(self.enters(asleep, held, &mut waiting).await),
                     Err(Left::Displaced { .. }) => Err(Refusal::LobbyFull { node: node.name().into() }),
@@ -153,16 +207,6 @@ impl Trip {
                         let waited_s = Duration::from_millis(WAIT_MS).as_secs();
                         Err(Refusal::WaitedTooLong { model: self.envelope.model.clone(), waited_s })
                     }
-                },
-                ended = waiting.ended(), if !is_ready => match ended.as_deref() {
-                    None => return Err(Refusal::ShuttingDown),
-                    Some(Outcome::Ready { .. }) => {
-                        is_ready = true;
-                        under_way.waits(queued.ahead());
-                    }
-                    Some(Outcome::Failed(_) | Outcome::Left) => return Ok(false),
-                    // A person has ended it: this request is answered elsewhere, or not at all.
-                    Some(Outcome::Cancelled) => return Ok(false),
                 },
                 // The position in the line moves.
                 () = tokio::time::sleep(Duration::from_secs(1)), if is_ready => under_way.waits(queued.ahead()),
@@ -202,30 +246,51 @@ impl Trip {
     ) -> Result<bool, Refusal> {
         let asleep = &plan.asleep[at];
         let node = &house.fleet.nodes[asleep.at];
-        let asking = self.proxy.waker.prompt(node.name(), &self.envelope.model, &self.call.agent, ASKING);
+        let model = (&*self.envelope.model, &*asleep.model);
+        let asking = self.proxy.waker.prompt(node.name(), model, &self.call.agent, ASKING);
         let choice = match asking {
             Some(mut asking) => {
                 under_way.waits(0);
                 let deadline = Instant::now() + ASKING;
-                tokio::select! {
-                    () = under_way.cancel_token().cancelled() => return Err(self.proxy.requests.why_cancelled()),
-                    choice = asking.chosen() => choice,
-                    () = tokio::time::sleep_until(deadline) => None,
+                let mut changes = self.proxy.registry.subscribe();
+                loop {
+                    tokio::select! {
+                        () = under_way.cancel_token().cancelled() => {
+                            return Err(self.proxy.requests.why_cancelled());
+                        }
+                        choice = asking.chosen() => break choice,
+                        () = tokio::time::sleep_until(deadline) => break None,
+                        changed = changes.changed() => if changed.is_err() {
+                            return Err(Refusal::ShuttingDown);
+                        }
+                    }
+                    // Somebody else has woken it meanwhile, or somebody who is up has the model now: there is nothing left to ask.
+                    let house = changes.borrow_and_update().clone();
+                    let sleeps =
+                        house.fleet.by_id(asleep.node).is_some_and(|node| node.state == State::Asleep);
+                    let is_settled =
+                        !sleeps || plan.tiers.is_empty() && self.somebody_else_is_up(&house, asleep);
+                    // A person's own answer stands above what it has brought about.
+                    if is_settled && asking.is_open() {
+                        return Ok(false);
+                    }
                 }
             }
             None => None,
         };
-        match (choice, plan.tiers.is_empty()) {
+        match (choice, self.untried(plan).is_none()) {
             (Some(Choice::Wake), _) => self.wait_for(under_way, house, asleep).await,
-            (Some(Choice::Elsewhere), false) => {
-                self.is_lit = true;
+            (Some(Choice::Elsewhere), _) if plan.tiers.is_empty() => {
+                Err(self.nobody(house, plan, Some((at, Pass::Policy))))
+            }
+            (Some(Choice::Elsewhere), _) => {
+                self.lit = Lit::Declined;
                 Ok(true)
             }
-            (Some(Choice::Elsewhere), true) => Err(self.nobody(house, plan, Some((at, Pass::Policy)))),
             (None, true) => self.wait_for(under_way, house, asleep).await,
             (None, false) => {
                 self.wake_for_the_next(house, asleep);
-                self.is_lit = true;
+                self.lit = Lit::Asked;
                 Ok(true)
             }
         }
@@ -247,13 +312,21 @@ impl Trip {
     }
 
     fn too_soon(&self, node: &Node, too_soon: &TooSoon) -> Refusal {
-        let why = match &too_soon.last {
-            Some(failure) => failure.words(),
-            None => format!("is asleep, and {}", Pass::Failed.words()),
-        };
         let retry_s = u32::try_from(too_soon.wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 60);
+        match &too_soon.last {
+            Some(failure) => self.not_there(node, failure, retry_s),
+            None => {
+                let why = format!("is asleep, and {}", Pass::Failed.words());
+                let (model, node) = (self.envelope.model.clone(), node.name().into());
+                Refusal::NodeAsleep { model, node, why, retry_s: Some(retry_s) }
+            }
+        }
+    }
+
+    /// It was woken, and cannot answer.
+    fn not_there(&self, node: &Node, failure: &Failure, retry_s: u32) -> Refusal {
         let (model, node) = (self.envelope.model.clone(), node.name().into());
-        Refusal::NodeAsleep { model, node, why, retry_s: Some(retry_s) }
+        Refusal::NodeAsleep { model, node, why: failure.words(), retry_s: Some(retry_s) }
     }
 }
 

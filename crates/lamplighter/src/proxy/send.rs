@@ -39,7 +39,8 @@ impl Trip {
         let is_hope = self.hope.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let mut others = Others { any: false, healthy: false, is_hope };
         for other in candidates.filter(|other| other.node != chosen.node && !self.tries.has_met(other)) {
-            let node = &house.fleet.nodes[other.at];
+            // Nodes come and go while a request waits for its place: the plan may be older than the house.
+            let Some(node) = house.fleet.by_id(other.node) else { continue };
             others.any = true;
             others.healthy |= node.state == State::Up && !node.suspect;
         }
@@ -71,6 +72,7 @@ impl Trip {
         let cap_ms = if node.config.url.is_cloud() { patience.cap_cloud_ms } else { patience.cap_ms };
         let sending = Sending {
             operation: self.call.operation,
+            streams: self.streams,
             query: self.call.query.as_deref(),
             headers: &self.call.headers,
             body: envelope::with_model(&self.call.body, &self.envelope, self.name_there(node, candidate)),
@@ -86,11 +88,19 @@ impl Trip {
         let began = Instant::now();
         let mut opening = std::pin::pin!(attempt::open(upstream, sending));
         let silent = Duration::from_millis(patience.silent(p99_ms, prompt));
+        let whole = began + Duration::from_millis(patience.whole_ms);
+        let mut is_at_work = self.streams || !generates;
         let opened = loop {
             tokio::select! {
                 opened = &mut opening => break opened,
                 () = tokio::time::sleep(silent), if generates && is_resident => {
                     self.proxy.registry.silent_at_work(candidate.node, upstream, &candidate.model);
+                }
+                // A stream says soon that all goes well. An answer in one piece says so at its end, which may be minutes away: a node
+                // that starts slowly would serve one at a time all that while.
+                () = tokio::time::sleep_until(whole), if !is_at_work => {
+                    is_at_work = true;
+                    self.proxy.places.succeeded(candidate.node);
                 }
             }
         };

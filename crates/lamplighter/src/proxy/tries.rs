@@ -30,6 +30,8 @@ struct Met {
 pub(super) enum Again {
     /// No.
     No,
+    /// No: it was lost, and may be asleep.
+    Lost,
     /// No, and nor by another request: it refuses us, and that does not change by itself.
     Never,
     /// It was a broken connection, perhaps a stale one: once more, when nobody else is left.
@@ -94,6 +96,27 @@ impl Tries {
             .or_else(|| among(plan, |c| self.may_again(c, now)))
     }
 
+    /// Which of the alias's models those have who can be asked now.
+    pub(super) fn target_left(&self, plan: &RoutePlan) -> Option<usize> {
+        let first = self.left(plan)?.into_iter().next()?;
+        let tier = plan.tiers.iter().find(|tier| tier.candidates.iter().any(|it| is_same(it, &first)))?;
+        Some(tier.target)
+    }
+
+    /// Those of the plan that were lost: their machine may be gone, or asleep.
+    pub(super) fn lost<'p>(&self, plan: &'p RoutePlan) -> impl Iterator<Item = (usize, &'p Candidate)> {
+        let candidates =
+            plan.tiers.iter().flat_map(|tier| tier.candidates.iter().map(|it| (tier.target, it)));
+        candidates
+            .filter(|(_, it)| matches!(self.last(it), Some(Met { again: Again::Lost | Again::Once, .. })))
+    }
+
+    /// That node answers again, and what it did not get may be sent to it once more.
+    pub(super) fn is_back(&mut self, node: NodeId) {
+        let lost = |met: &&mut Met| met.node == node && !met.was_sent && met.again == Again::Lost;
+        self.0.iter_mut().filter(lost).for_each(|met| met.again = Again::Once);
+    }
+
     /// When somebody may be asked again who said later. `None` when never.
     pub(super) fn later(&self, plan: &RoutePlan) -> Option<Instant> {
         if self.is_over() {
@@ -102,12 +125,13 @@ impl Tries {
         let candidates = plan.tiers.iter().flat_map(|tier| &tier.candidates);
         let moments = candidates.filter_map(|c| match self.last(c)?.again {
             Again::At(at) => Some(at),
-            Again::Once | Again::First | Again::No | Again::Never => None,
+            Again::Once | Again::First | Again::Lost | Again::No | Again::Never => None,
         });
         moments.min()
     }
 
-    fn is_over(&self) -> bool {
+    /// Has it been tried as often as it may?
+    pub(super) fn is_over(&self) -> bool {
         self.sent() >= ATTEMPTS || self.0.len() >= UNREACHABLE
     }
 
@@ -116,7 +140,7 @@ impl Tries {
             Some(Again::At(at)) => at <= now,
             Some(Again::Once) => self.of(candidate).count() == 1,
             Some(Again::First) => true,
-            Some(Again::No | Again::Never) | None => false,
+            Some(Again::Lost | Again::No | Again::Never) | None => false,
         }
     }
 
@@ -128,6 +152,10 @@ impl Tries {
         let (node, model) = (candidate.node, candidate.model.clone());
         self.0.iter().filter(move |met| met.node == node && met.model == model)
     }
+}
+
+fn is_same(one: &Candidate, other: &Candidate) -> bool {
+    one.node == other.node && one.model == other.model
 }
 
 /// The candidates of the first tier that has any of that kind.

@@ -2,6 +2,7 @@
 
 use super::{
     Arrived, Call, Done, Ended, Proxy,
+    lamp::Lit,
     tries::{Again, Tries},
 };
 use crate::{clock, dialects::envelope::Envelope, live::UnderWay, places::Held, registry::House};
@@ -37,8 +38,10 @@ pub(super) struct Trip {
     pub(super) hope: Mutex<Option<Refusal>>,
     /// The last error that a node itself gave.
     pub(super) last_error: Option<(Box<Response<Bytes>>, String, Arc<str>)>,
-    /// What there is to do about machines that sleep has been done.
-    pub(super) is_lit: bool,
+    /// What has been done about machines that sleep.
+    pub(super) lit: Lit,
+    /// Until when it is found out what has become of a machine that was lost.
+    pub(super) known_by: Option<Instant>,
     /// The place that it has waited for while the machine woke.
     pub(super) kept: Option<(NodeId, Held)>,
 }
@@ -53,7 +56,8 @@ impl Trip {
             tries: Tries::default(),
             hope: Mutex::default(),
             last_error: None,
-            is_lit: false,
+            lit: Lit::default(),
+            known_by: None,
             kept: None,
         }
     }
@@ -76,9 +80,12 @@ impl Trip {
                 candidates
                     .find(|candidate| candidate.node == node)
                     .cloned()
-                    .map(|candidate| (candidate, held))
+                    .map(|candidate| (Candidate { reason: route::WOKEN, ..candidate }, held))
             });
             let Some(candidates) = self.untried(&plan) else {
+                if self.finds_out(under_way, &house, &plan).await? {
+                    continue;
+                }
                 let Some(at) = self.tries.later(&plan) else { return Err(self.give_up()) };
                 self.wait_until(at, under_way).await?;
                 continue;

@@ -1,6 +1,6 @@
 //! What the registry asks of a node beyond looking: one token from a model that is in memory, and room in that memory.
 
-use crate::engines;
+use crate::{clock, engines, upstream::Upstream};
 use http::HeaderValue;
 use lamplighter_core::{canary::Song, model::Model, node::Engine, node_url::NodeUrl};
 use std::{sync::Arc, time::Duration};
@@ -17,14 +17,20 @@ pub(super) struct Flight {
     pub(super) engine: Option<Engine>,
     pub(super) model: Arc<str>,
     pub(super) limit_ms: u64,
+    pub(super) whole_ms: u64,
 }
 
 /// Sends it. Never longer than its limit.
-pub(super) async fn fly(flight: Flight) -> Song {
-    let Flight { http, url, key, engine, model, limit_ms } = flight;
+///
+/// Its silence says nothing while the node may be at work on something else: most engines take one request at a time unless told
+/// otherwise, and the canary waits behind it. vLLM answers beside whatever it does.
+pub(super) async fn fly(flight: Flight, upstream: Option<&Upstream>) -> Song {
+    let Flight { http, url, key, engine, model, limit_ms, whole_ms } = flight;
     let Some(engine) = engine else { return Song::Unclear };
-    let limit = Duration::from_millis(limit_ms);
+    let (limit, since_ms) = (Duration::from_millis(limit_ms), clock::mono_ms());
     let song = engines::one_token(&http, &url, key.as_ref(), engine, &model, limit).await;
+    let is_busy = || upstream.is_some_and(|upstream| upstream.pulse.may_be_generating(since_ms, whole_ms));
+    let song = if song == Song::Silent && engine != Engine::Vllm && is_busy() { Song::Unclear } else { song };
     tracing::info!(node = %url, %model, ?song, "asked for one token");
     song
 }

@@ -268,6 +268,7 @@ impl Entry {
             engine: self.engine().filter(|_| may && !self.config.url.is_cloud()),
             model,
             limit_ms: patience.canary_ms,
+            whole_ms: patience.whole_silent_ms,
         }
     }
 

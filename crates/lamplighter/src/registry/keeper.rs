@@ -15,7 +15,7 @@ use lamplighter_core::{
     fleet::{Fleet, Node, NodeId},
     health::{Health, Report},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -37,6 +37,8 @@ pub(super) struct Keeper {
     seq: u64,
     overlay: Overlay,
     http: reqwest::Client,
+    /// Nodes that come in held, by name.
+    held_at_first: HashSet<String>,
     probes: watch::Sender<reqwest::Client>,
     resume: Resume,
     orders: mpsc::Sender<Order>,
@@ -60,12 +62,23 @@ impl Keeper {
             memory,
             seq: 0,
             overlay: Overlay::default(),
+            held_at_first: HashSet::new(),
             probes: watch::Sender::new(http.clone()),
             resume: Resume::default(),
             http,
             orders,
             around,
         }
+    }
+
+    /// Takes the first nodes. Those that are elsewhere are left alone from the beginning: their watchers find them held.
+    pub(super) fn begin(&mut self, nodes: Vec<Watched>, aliases: Vec<Alias>, elsewhere: HashSet<String>) {
+        self.held_at_first = elsewhere;
+        self.reconfigure(nodes, aliases);
+        let elsewhere = std::mem::take(&mut self.held_at_first);
+        let held = self.nodes.iter().filter(|entry| elsewhere.contains(&entry.config.name));
+        let held = held.map(|entry| entry.id).collect();
+        self.overlay.elsewhere(held);
     }
 
     /// Takes the nodes and aliases of a configuration.
@@ -106,6 +119,7 @@ impl Keeper {
             key.clone().and_then(|key| Ok((Arc::new(Upstream::new(&config.url, key.as_deref())?), key)));
         let upstream = match way {
             Ok((upstream, key)) => {
+                upstream.pulse.hold(self.held_at_first.contains(&config.name));
                 let http = self.http.clone();
                 let asker = engines::Asker::new(http.clone(), config.url.clone(), key, config.engine);
                 let ping = ping::Ping::new(http, config.url.clone(), upstream.key().cloned());
@@ -325,10 +339,11 @@ impl Keeper {
             let Some(model) = entry.canary() else { continue };
             let flight = entry.flight(self.http.clone(), self.around.patience, model);
             let (id, orders, stop) = (entry.id, self.orders.clone(), entry.unwatch.clone());
+            let upstream = entry.upstream.clone();
             self.around.tasks.spawn(async move {
                 let song = tokio::select! {
                     () = stop.cancelled() => return,
-                    song = canary::fly(flight) => song,
+                    song = canary::fly(flight, upstream.as_deref()) => song,
                 };
                 // An error only says that the registry has ended meanwhile.
                 let _ = orders.send(Order::Sang { node: id, song }).await;

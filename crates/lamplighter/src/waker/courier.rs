@@ -55,6 +55,8 @@ pub struct Courier {
     known: Mutex<BTreeMap<String, Known>>,
     /// Something was learned that should be kept.
     learned: Notify,
+    /// The network that we were on when that was last to be seen.
+    network: Mutex<Option<Mac>>,
 }
 
 impl Courier {
@@ -67,6 +69,7 @@ impl Courier {
             base_dir,
             known: Mutex::new(known),
             learned: Notify::new(),
+            network: Mutex::default(),
         }
     }
 
@@ -104,6 +107,14 @@ impl Courier {
     /// Waits until something was learned that is not kept yet. For one listener; cancel-safe.
     pub async fn news(&self) {
         self.learned.notified().await;
+    }
+
+    /// The network that we are on. Without a gateway in the table it is the one that we knew last.
+    pub async fn network(&self) -> Option<Mac> {
+        let seen = neighbours::gateway().await;
+        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        *network = seen.or(*network);
+        *network
     }
 
     /// A person says that the network we are on is a home of this node too. False when there is no telling which network it is.

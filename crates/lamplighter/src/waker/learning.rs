@@ -3,13 +3,10 @@
 
 use super::Courier;
 use crate::{
-    clock, neighbours,
-    registry::{House, Registry},
+    clock,
+    registry::{House, Registry, Watched},
 };
-use lamplighter_core::{
-    fleet::{Node, NodeId},
-    mac::Mac,
-};
+use lamplighter_core::{fleet::NodeId, mac::Mac, node_url::NodeUrl};
 use std::{
     collections::{HashMap, HashSet},
     net::Ipv4Addr,
@@ -26,19 +23,20 @@ const AGAIN_MS: u64 = 10 * 60 * 1000;
 pub async fn run(registry: Registry, courier: Arc<Courier>, stop: CancellationToken) {
     let mut changes = registry.subscribe();
     let mut learned: HashMap<NodeId, u64> = HashMap::new();
-    let mut network = None;
     let mut tick = clock::ticks(EVERY_MS);
     loop {
         let house = changes.borrow_and_update().clone();
-        // Without a gateway in the table it is the network that we knew last.
-        network = neighbours::gateway().await.or(network);
-        let elsewhere = elsewhere(&house, &courier, network);
+        let elsewhere = elsewhere(&house, &courier).await;
         if elsewhere != house.elsewhere {
             registry.elsewhere(elsewhere.clone());
         }
         for node in &house.fleet.nodes {
             let due = learned.get(&node.id).is_none_or(|at_ms| clock::mono_ms() >= at_ms + AGAIN_MS);
-            if due && node.state.takes_requests() && is_local(node) && !elsewhere.contains(&node.id) {
+            if due
+                && node.state.takes_requests()
+                && is_local(&node.config.url)
+                && !elsewhere.contains(&node.id)
+            {
                 learned.insert(node.id, clock::mono_ms());
                 courier.learn(node.name(), &node.config.url).await;
             }
@@ -54,18 +52,28 @@ pub async fn run(registry: Registry, courier: Arc<Courier>, stop: CancellationTo
 }
 
 /// The nodes that belong to other networks than this one.
-fn elsewhere(house: &House, courier: &Courier, network: Option<Mac>) -> HashSet<NodeId> {
-    let Some(network) = network else { return HashSet::new() };
-    let is_elsewhere = |node: &&Node| {
-        let homes = courier.known(node.name()).networks;
-        is_local(node) && !homes.is_empty() && !homes.contains(&network)
-    };
-    house.fleet.nodes.iter().filter(is_elsewhere).map(|node| node.id).collect()
+pub async fn elsewhere(house: &House, courier: &Courier) -> HashSet<NodeId> {
+    let network = courier.network().await;
+    let nodes = house.fleet.nodes.iter();
+    nodes.filter(|it| is_elsewhere(courier, network, it.name(), &it.config.url)).map(|it| it.id).collect()
+}
+
+/// The same before anybody is watched, by name.
+pub async fn elsewhere_at_first(nodes: &[Watched], courier: &Courier) -> HashSet<String> {
+    let network = courier.network().await;
+    let nodes = nodes.iter().map(|watched| &watched.config);
+    let nodes = nodes.filter(|it| is_elsewhere(courier, network, &it.name, &it.url));
+    nodes.map(|it| it.name.clone()).collect()
+}
+
+fn is_elsewhere(courier: &Courier, network: Option<Mac>, name: &str, url: &NodeUrl) -> bool {
+    let Some(network) = network else { return false };
+    let homes = courier.known(name).networks;
+    is_local(url) && !homes.is_empty() && !homes.contains(&network)
 }
 
 /// Is it a machine of a local network? This computer itself, tailnets and the internet are the same from everywhere.
-fn is_local(node: &Node) -> bool {
-    let url = &node.config.url;
+fn is_local(url: &NodeUrl) -> bool {
     // Carrier-grade NAT's range, which Tailscale uses (RFC 6598).
     let is_tailnet =
         url.host().parse::<Ipv4Addr>().is_ok_and(|ip| ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 0x40)

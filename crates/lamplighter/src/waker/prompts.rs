@@ -28,6 +28,8 @@ pub struct Prompts {
 #[derive(Debug)]
 struct Open {
     shown: Prompt,
+    /// The model as that node calls it: the one that was asked for may be an alias.
+    model_there: String,
     choice: watch::Sender<Option<Choice>>,
 }
 
@@ -40,8 +42,14 @@ pub struct Asking {
 }
 
 impl Prompts {
-    /// Asks, or joins those who ask already.
-    pub fn ask(self: &Arc<Self>, node: &str, model: &str, client: &str, for_long: Duration) -> Asking {
+    /// Asks, or joins those who ask already. `model_there` is what the node calls the model that `client` asked for.
+    pub fn ask(
+        self: &Arc<Self>,
+        node: &str,
+        (model, model_there): (&str, &str),
+        client: &str,
+        for_long: Duration,
+    ) -> Asking {
         let mut open = self.lock();
         let question = open.entry(node.to_owned()).or_insert_with(|| Open {
             shown: Prompt {
@@ -50,15 +58,18 @@ impl Prompts {
                 client: client.to_owned(),
                 until_ms: clock::wall_ms() + for_long.as_millis() as u64,
             },
+            model_there: model_there.to_owned(),
             choice: watch::Sender::new(None),
         });
         let choice = question.choice.subscribe();
         Asking { prompts: self.clone(), node: node.to_owned(), choice }
     }
 
-    /// A person has chosen. False when nobody asks any more.
-    pub fn answer(&self, node: &str, choice: Choice) -> bool {
+    /// A person has chosen. `first` is done before anybody is told; it is given the question, and the model as that node
+    /// calls it. False when nobody asks any more.
+    pub fn answer(&self, node: &str, choice: Choice, first: impl FnOnce(&Prompt, &str)) -> bool {
         let Some(open) = self.lock().remove(node) else { return false };
+        first(&open.shown, &open.model_there);
         open.choice.send_replace(Some(choice));
         true
     }
@@ -78,6 +89,13 @@ impl Asking {
     /// Waits for the answer. Cancel-safe. `None` when there will be none.
     pub async fn chosen(&mut self) -> Option<Choice> {
         self.choice.wait_for(Option::is_some).await.ok().and_then(|choice| *choice)
+    }
+
+    /// Is the question still open? Else an answer is there, or just about to be.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let open = self.prompts.lock();
+        open.get(&self.node).is_some_and(|question| question.choice.subscribe().same_channel(&self.choice))
     }
 }
 
@@ -101,9 +119,9 @@ mod tests {
     #[test]
     fn who_has_been_answered_does_not_take_the_next_question_along() {
         let prompts = Arc::new(Prompts::default());
-        let ask = || prompts.ask("workstation", "coder", "cline/3", Duration::from_secs(20));
+        let ask = || prompts.ask("workstation", ("coder", "qwen3:8b"), "cline/3", Duration::from_secs(20));
         let answered = ask();
-        assert!(prompts.answer("workstation", Choice::Elsewhere));
+        assert!(prompts.answer("workstation", Choice::Elsewhere, |_, model| assert_eq!(model, "qwen3:8b")));
         let (next, joined) = (ask(), ask());
         drop(answered);
         assert_eq!(prompts.shown().len(), 1, "the next one still asks");
