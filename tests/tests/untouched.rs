@@ -40,6 +40,30 @@ async fn body_bytes_are_untouched() {
     }
 }
 
+/// `/api/show` has two names for the model, and Ollama's clients send both. No node sees a name that only we know.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_names_of_a_shown_model_are_the_nodes_own() {
+    let node = ollama("node", true).await;
+    let gateway = Gateway::over(&[&node], "[[alias]]\nname = \"ours\"\nmodels = [\"m\"]\n").await;
+    for (asked, sent) in [
+        (r#"{"model":"","name":"m"}"#, r#"{"model":"","name":"m"}"#),
+        (r#"{"model":"m","name":"m"}"#, r#"{"model":"m","name":"m"}"#),
+        (r#"{"model":"ours","name":""}"#, r#"{"model":"m","name":""}"#),
+        (r#"{"name":"ours","model":"ours"}"#, r#"{"name":"m","model":"m"}"#),
+        (r#"{"model":"m","name":"ours"}"#, r#"{"model":"m","name":"m"}"#),
+    ] {
+        let url = format!("{}/api/show", gateway.url);
+        let answer = gateway.http.post(url).body(asked).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{asked}: {}", answer.text().await.unwrap());
+        let of_ours = |seen: &lamplighter_simnode::Seen| seen.headers.contains_key("via");
+        let seen = node.seen().into_iter().rfind(|seen| seen.path == "/api/show" && of_ours(seen)).unwrap();
+        assert_eq!(String::from_utf8_lossy(&seen.body), sent, "{asked}");
+    }
+    let url = format!("{}/api/show", gateway.url);
+    let twice = gateway.http.post(url).body(r#"{"model":"m","name":"m","model":"m"}"#).send().await.unwrap();
+    assert_eq!(twice.status(), 400);
+}
+
 /// Nothing that is the client's own business reaches the node: credentials, cookies, origin, hop-by-hop, addresses.
 #[tokio::test(flavor = "multi_thread")]
 async fn request_headers_that_go_up() {

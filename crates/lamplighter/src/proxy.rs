@@ -137,7 +137,8 @@ async fn read(body: &Bytes, operation: Operation) -> Result<Envelope, Refusal> {
     read.unwrap_or_else(|error| Err(Refusal::Internal { what: error.to_string() }))
 }
 
-/// The names that the model may have in the body. Old Ollama clients say `name` to `/api/show` (ollama `api/types.go`).
+/// The names that the model may have in the body, the first that is set counts. To `/api/show` Ollama's own clients send both, one
+/// of them empty (ollama `api/types.go`).
 fn model_fields(operation: Operation) -> &'static [&'static str] {
     match operation {
         Operation::OllamaShow => &["model", "name"],

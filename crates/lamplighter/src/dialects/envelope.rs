@@ -21,13 +21,16 @@ pub struct Envelope {
     pub model: String,
     /// Where its value stands in the body, with the quotes.
     pub model_at: Range<usize>,
+    /// Where a second field of the operation names a model too.
+    pub also_at: Option<Range<usize>>,
     /// The value of `stream`, when there is one.
     pub stream: Option<bool>,
     /// Where it says which conversation it belongs to.
     pub marks: Marks,
 }
 
-/// Reads the envelope of a JSON body.
+/// Reads the envelope of a JSON body, in which the model stands under one of `model_names`. Where an operation has two names for
+/// it, the first that is set counts.
 ///
 /// # Errors
 /// `Refusal::BadBody` that says what is wrong and, where it helps, at which byte.
@@ -38,15 +41,62 @@ pub fn read(body: &[u8], model_names: &[&str]) -> Result<Envelope, Refusal> {
 /// The body with another model in it; every other byte as it was.
 #[must_use]
 pub fn with_model(body: &Bytes, envelope: &Envelope, model: &str) -> Bytes {
-    if model == envelope.model {
+    let Envelope { model: asked, model_at, also_at, .. } = envelope;
+    let also_says_other = also_at.as_ref().is_some_and(|at| body[at.clone()] != body[model_at.clone()]);
+    if model == asked && !also_says_other {
         return body.clone();
     }
     let value = serde_json::Value::from(model).to_string();
-    let mut edited = Vec::with_capacity(body.len() + value.len());
-    edited.extend_from_slice(&body[..envelope.model_at.start]);
-    edited.extend_from_slice(value.as_bytes());
-    edited.extend_from_slice(&body[envelope.model_at.end..]);
+    let mut places: Vec<&Range<usize>> = also_at.iter().chain([model_at]).collect();
+    places.sort_by_key(|at| at.start);
+    let mut edited = Vec::with_capacity(body.len() + places.len() * value.len());
+    let mut from = 0;
+    for at in places {
+        edited.extend_from_slice(&body[from..at.start]);
+        edited.extend_from_slice(value.as_bytes());
+        from = at.end;
+    }
+    edited.extend_from_slice(&body[from..]);
     edited.into()
+}
+
+/// A name, and where it stands.
+type Name = (String, Range<usize>);
+
+/// What a body says under the names of the model, which are two at most.
+struct Named<'n> {
+    names: &'n [&'n str],
+    said: [Option<Name>; 2],
+}
+
+impl<'n> Named<'n> {
+    /// Takes in a value; `raw` is what stands at `at`.
+    fn take(&mut self, key: &str, raw: &[u8], at: Range<usize>) -> Result<(), String> {
+        let Some(said) = self.names.iter().position(|name| *name == key).and_then(|i| self.said.get_mut(i))
+        else {
+            return Ok(());
+        };
+        if said.is_some() {
+            return Err("it names the model twice".into());
+        }
+        // Go leaves a field as it is that is said to be null.
+        let model = if self.names.len() > 1 && raw == b"null" { String::new() } else { text(raw)? };
+        *said = Some((model, at));
+        Ok(())
+    }
+
+    /// The model that counts; and where else one is named. What is empty names none.
+    fn model(self) -> Result<(Name, Option<Range<usize>>), String> {
+        let is_there = self.said.iter().any(Option::is_some);
+        let mut set = self.said.into_iter().flatten().filter(|(model, _)| !model.is_empty());
+        let Some((model, at)) = set.next() else {
+            return Err(format!("\"model\" is {}", if is_there { "empty" } else { "missing" }));
+        };
+        if model.len() > MODEL_CAP {
+            return Err(format!("\"model\" is longer than {MODEL_CAP} bytes"));
+        }
+        Ok(((model, at), set.next().map(|(_, at)| at)))
+    }
 }
 
 fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
@@ -58,7 +108,7 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
         Some(b'{') => drop(at.take()),
         Some(_) => return Err("it is not a JSON object".into()),
     }
-    let mut model: Option<(String, Range<usize>)> = None;
+    let mut named = Named { names: model_names, said: [None, None] };
     let mut stream: Option<Option<bool>> = None;
     let mut marks = Marks::default();
     at.skip_space();
@@ -73,12 +123,7 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
             at.skip_space();
             let value = marks.value(&mut at, body, &body[key.clone()])?;
             let key = key_among(&body[key], model_names)?;
-            if key.is_some_and(|key| model_names.contains(&key)) {
-                if model.is_some() {
-                    return Err("it names the model twice".into());
-                }
-                model = Some((text(&body[value.clone()])?, value));
-            } else if key == Some(STREAM) {
+            if key == Some(STREAM) {
                 if stream.is_some() {
                     return Err("it has \"stream\" twice".into());
                 }
@@ -88,6 +133,8 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
                     b"null" => None,
                     _ => return Err("\"stream\" must be true or false".into()),
                 });
+            } else if let Some(key) = key {
+                named.take(key, &body[value.clone()], value)?;
             }
             at.skip_space();
             match at.take() {
@@ -101,14 +148,8 @@ fn scan(body: &[u8], model_names: &[&str]) -> Result<Envelope, String> {
     if !at.is_at_end() {
         return Err(at.wrong("something follows the JSON object"));
     }
-    let Some((model, model_at)) = model else { return Err("\"model\" is missing".into()) };
-    if model.is_empty() {
-        return Err("\"model\" is empty".into());
-    }
-    if model.len() > MODEL_CAP {
-        return Err(format!("\"model\" is longer than {MODEL_CAP} bytes"));
-    }
-    Ok(Envelope { model, model_at, stream: stream.flatten(), marks })
+    let ((model, model_at), also_at) = named.model()?;
+    Ok(Envelope { model, model_at, also_at, stream: stream.flatten(), marks })
 }
 
 /// Which of the names that we look for the raw key (with its quotes) is. Escapes count decoded: `"mod\u0065l"` is `model`.
@@ -184,6 +225,41 @@ mod tests {
         let edited = with_model(&body, &envelope, "say \"hi\":7b");
         assert_eq!(edited, r#"{"messages":[ 1,2 ], "model" : "say \"hi\":7b","think":"high"}"#);
         assert_eq!(with_model(&body, &envelope, "coder"), body);
+    }
+
+    /// Ollama's own client always sends both names to `/api/show`, the unused one empty; the first that is set counts there
+    /// (ollama `api/types.go`, `ShowRequest`; `server/routes.go`, `ShowHandler`).
+    #[test]
+    fn two_names_of_the_model_and_the_first_that_is_set_counts() {
+        for (body, asked, edited) in [
+            (r#"{"model":"a","name":""}"#, "a", r#"{"model":"real","name":""}"#),
+            (
+                r#"{"name":"a","model":"","verbose":true}"#,
+                "a",
+                r#"{"name":"real","model":"","verbose":true}"#,
+            ),
+            (r#"{"model":null,"name":"a"}"#, "a", r#"{"model":null,"name":"real"}"#),
+            (r#"{"model":"a","name":"a"}"#, "a", r#"{"model":"real","name":"real"}"#),
+            (r#"{"name":"b", "model": "a"}"#, "a", r#"{"name":"real", "model": "real"}"#),
+        ] {
+            let body = Bytes::from(body);
+            let envelope = read(&body, &["model", "name"]).unwrap();
+            assert_eq!(envelope.model, asked, "{body:?}");
+            assert_eq!(with_model(&body, &envelope, "real"), edited);
+        }
+        let differing = Bytes::from(r#"{"model":"real","name":"ours"}"#);
+        let envelope = read(&differing, &["model", "name"]).unwrap();
+        assert_eq!(with_model(&differing, &envelope, "real"), r#"{"model":"real","name":"real"}"#);
+        for (body, why) in [
+            (r#"{"model":"a","name":"a","model":"a"}"#, "twice"),
+            (r#"{"name":"a","name":"a"}"#, "twice"),
+            (r#"{"name":"","model":""}"#, "empty"),
+            (r#"{"name":7,"model":"a"}"#, "must be a text"),
+        ] {
+            let error = scan(body.as_bytes(), &["model", "name"]).unwrap_err();
+            assert!(error.contains(why), "{body}: {error}");
+        }
+        assert!(read_model(r#"{"model":null}"#).is_err(), "where there is one name, it is to be a text");
     }
 
     #[test]

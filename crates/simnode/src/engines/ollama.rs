@@ -127,9 +127,14 @@ pub(crate) fn canonical(name: &str) -> String {
     if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }
 }
 
-/// The model a request names, under `model` or the older `name`.
+/// The name of the model in a request, under `model` or the older `name`: what is empty is not set.
+fn name_in(ask: &Ask) -> Option<&str> {
+    ["model", "name"].into_iter().find_map(|key| ask.text(key).filter(|name| !name.is_empty()))
+}
+
+/// The model a request names.
 pub(crate) fn named(node: &Node, ask: &Ask) -> Option<SimModel> {
-    let name = ask.text("model").or_else(|| ask.text("name"))?;
+    let name = name_in(ask)?;
     node.residents.find(&canonical(name)).or_else(|| node.residents.find(name))
 }
 
@@ -262,10 +267,9 @@ fn ps(node: &Node) -> Answer {
 }
 
 fn show(node: &Node, ask: &Ask) -> Answer {
-    let shown = ask.text("model").or_else(|| ask.text("name")).unwrap_or_default();
-    if shown.is_empty() {
+    let Some(shown) = name_in(ask) else {
         return error(ask.path(), 400, "model is required");
-    }
+    };
     let Some(model) = named(node, ask) else {
         return error(ask.path(), 404, &format!("model '{shown}' not found"));
     };
