@@ -170,6 +170,14 @@ impl Scripted {
     /// # Panics
     /// When no port is free.
     pub async fn start(answer: impl Into<Vec<u8>>) -> Self {
+        Self::slow(answer, Duration::ZERO, Duration::ZERO).await
+    }
+
+    /// Starts one that reads the body of a chat only `reads_after` its head, and answers `answers_after` that.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn slow(answer: impl Into<Vec<u8>>, reads_after: Duration, answers_after: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let answer = Arc::new(answer.into());
@@ -177,7 +185,7 @@ impl Scripted {
             // Dropped with this task: no connection outlives the node.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(answer_one(stream, answer.clone()));
+                connections.spawn(answer_one(stream, answer.clone(), reads_after, answers_after));
             }
         });
         Self { addr, task }
@@ -196,8 +204,16 @@ impl Drop for Scripted {
     }
 }
 
-async fn answer_one(mut stream: TcpStream, answer: Arc<Vec<u8>>) {
-    let Some(request) = read_request(&mut stream).await else { return };
+async fn answer_one(
+    mut stream: TcpStream,
+    answer: Arc<Vec<u8>>,
+    reads_after: Duration,
+    answers_after: Duration,
+) {
+    let Some(request) = read_request(&mut stream, reads_after).await else { return };
+    if is_chat(request.as_bytes()) {
+        tokio::time::sleep(answers_after).await;
+    }
     let not_here = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
     let list = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{LIST}",
@@ -214,22 +230,37 @@ async fn answer_one(mut stream: TcpStream, answer: Arc<Vec<u8>>) {
     let _ = stream.shutdown().await;
 }
 
-/// A whole request with a `Content-Length`, or `None` when the connection ends before.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+/// Not a probe's.
+fn is_chat(request: &[u8]) -> bool {
+    request.starts_with(b"POST /v1/chat/completions ")
+}
+
+/// A whole request with a `Content-Length`, or `None` when the connection ends before. Of a chat, what has not come with the head
+/// is read `after` it.
+async fn read_request(stream: &mut TcpStream, after: Duration) -> Option<String> {
     let mut got = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&got).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let lower = head.to_ascii_lowercase();
-            let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
-            if body.len() >= length.and_then(|length| length.trim().parse().ok()).unwrap_or(0) {
-                return Some(text);
-            }
+    let whole = loop {
+        if let Some(at) = got.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&got[..at]).to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+            break at + 4 + length.and_then(|length| length.trim().parse::<usize>().ok()).unwrap_or(0);
         }
-        let mut piece = [0; 4096];
-        match stream.read(&mut piece).await {
-            Ok(read @ 1..) => got.extend_from_slice(&piece[..read]),
-            _ => return None,
-        }
+        read_some(stream, &mut got).await?;
+    };
+    if is_chat(&got) {
+        tokio::time::sleep(after).await;
     }
+    while got.len() < whole {
+        read_some(stream, &mut got).await?;
+    }
+    Some(String::from_utf8_lossy(&got).into_owned())
+}
+
+async fn read_some(stream: &mut TcpStream, got: &mut Vec<u8>) -> Option<()> {
+    let mut piece = [0; 4096];
+    match stream.read(&mut piece).await {
+        Ok(read @ 1..) => got.extend_from_slice(&piece[..read]),
+        _ => return None,
+    }
+    Some(())
 }

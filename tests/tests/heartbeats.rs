@@ -6,7 +6,7 @@ use lamplighter_simnode::{Fault, Profile, SimModel, SimNode};
 use lamplighter_tests::{
     clients::{self, Library, Python},
     house::{Gateway, config},
-    peers::in_pieces,
+    peers::{Scripted, in_pieces},
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -127,6 +127,51 @@ async fn r36_silence_in_the_middle_and_an_error_behind_it() {
     };
     tokio::join!(middle, late);
     gateway.until(|snapshot| snapshot.requests.is_empty()).await;
+}
+
+/// Ollama answers an order to load a model with one object, although its streams are the default: behind signs of life it is the
+/// last line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_takes_long_ends_in_its_answer() {
+    let profile = Profile::ollama("nas").model(SimModel::new("m")).model(SimModel::new("n"));
+    let nas = SimNode::start(profile.load_ms(PREFILL_MS)).await.unwrap();
+    let gateway = Gateway::over(&[&nas], "").await;
+    let orders = [
+        ("/api/generate", json!({ "model": "m" }), "response"),
+        ("/api/chat", json!({ "model": "n", "messages": [] }), "message"),
+    ];
+    for (path, body, part) in orders {
+        let began = Instant::now();
+        let answer = gateway.post(path, &body).send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), began.elapsed() < Duration::from_millis(PREFILL_MS)),
+            (200, true)
+        );
+        let text = answer.text().await.unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let (last, beats) = lines.split_last().expect("an answer");
+        assert!(text.ends_with('\n') && beats.iter().all(|beat| beat["done"] == false), "{text}");
+        assert!(!beats.is_empty() && last[part] != Value::Null, "{text}");
+        assert_eq!((&last["done"], &last["done_reason"]), (&json!(true), &json!("load")), "{text}");
+    }
+    let totals = gateway.until(|snapshot| snapshot.requests.is_empty()).await.totals;
+    assert_eq!((totals.answered, totals.failed), (2, 0));
+}
+
+/// A node that takes no notice of `stream`, and its time: where a stream cannot end in an answer in one piece, it ends in an error
+/// that says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_in_one_piece_is_told_as_such() {
+    let whole = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{whole}", whole.len());
+    let node = Scripted::slow(answer, Duration::ZERO, Duration::from_millis(PREFILL_MS)).await;
+    let gateway = Gateway::start(&config(&[], &node.node("whole"))).await;
+    gateway.until_up(1).await;
+    let text = gateway.chat("m", true).send().await.unwrap().text().await.unwrap();
+    let last = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().expect("an event");
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(last["error"]["code"], "not_streamed", "{text}");
 }
 
 /// A client that leaves while it waits frees the node and the line, also after its status was committed.

@@ -18,6 +18,7 @@ mod openai;
 mod responses;
 mod shown;
 
+pub use ollama::line as ollama_line;
 pub use responses::id as response_id;
 pub use shown::Shown;
 

@@ -1,6 +1,6 @@
 //! Ollama's shapes that we write ourselves: errors, `/api/tags` and `/api/ps` (ollama `api/types.go`).
 
-use super::Shown;
+use super::{Shown, whole::is_object};
 use bytes::Bytes;
 use lamplighter_core::{
     fleet::{Fleet, Node},
@@ -17,6 +17,17 @@ pub fn error_body(text: &str) -> Bytes {
 /// A line `{"error": "text"}` inside a stream; no `done: true` follows. The official clients raise on it.
 pub fn error_event(text: &str) -> Bytes {
     format!("{}\n", json!({ "error": text })).into()
+}
+
+/// An answer in one piece as a line of a stream. Between the parts of a JSON document a line end is only space.
+#[must_use]
+pub fn line(body: &Bytes) -> Bytes {
+    let mut line = body.trim_ascii().to_vec();
+    if is_object(&line) {
+        line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    }
+    line.push(b'\n');
+    line.into()
 }
 
 /// `GET /api/tags`: what nodes serve in Ollama's dialect, newest first as Ollama lists it, and the aliases.
@@ -82,4 +93,24 @@ fn details(model: &Model) -> Value {
 fn with_tag(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     if last.contains(':') { name.to_owned() } else { format!("{}:latest", key(name)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_in_one_piece_is_one_line() {
+        let told = |body: &'static str| line(&Bytes::from(body));
+        assert_eq!(told(r#"{"done":true}"#), "{\"done\":true}\n");
+        assert_eq!(
+            told("{\n \"a\": \"x\\n\",\r\n \"done\": true\n}\n"),
+            "{  \"a\": \"x\\n\",   \"done\": true }\n"
+        );
+        assert_eq!(
+            told("{\"done\":false}\n{\"done\":true}\n"),
+            "{\"done\":false}\n{\"done\":true}\n",
+            "lines already"
+        );
+    }
 }

@@ -10,6 +10,7 @@ use crate::{
     dialects::{
         self,
         heartbeat::{EVERY, Heartbeat},
+        judge,
     },
     live::Outcome,
     meter::{CutShort, Metered},
@@ -56,6 +57,11 @@ impl Early {
                 let heartbeat = Some(self.heartbeat.clone());
                 return State::Going(Box::new(arrived.into_body(under_way, self.dialect, heartbeat)));
             }
+            Ok(arrived) if let Some(line) = self.last_line(&arrived) => {
+                under_way.tokens(judge::tokens_of_whole(self.dialect, &line));
+                under_way.ends(Outcome::Answered);
+                return State::Ended(Some(line));
+            }
             Ok(Arrived { node, .. }) => {
                 ("not_streamed", format!("{node} answered in one piece, when a stream had begun."))
             }
@@ -78,6 +84,15 @@ impl Early {
         };
         under_way.ends(Outcome::Failed);
         State::Ended(Some(dialects::error_event(self.dialect, code, &text)))
+    }
+
+    /// An answer in one piece as the last line of the stream, where a stream may end in one: Ollama answers an order to load a
+    /// model with a single object, streamed or not (ollama `server/routes.go`).
+    fn last_line(&self, arrived: &Arrived) -> Option<Bytes> {
+        match (&arrived.opened.answer, self.dialect) {
+            (Answer::Whole(body), Dialect::Ollama) => Some(dialects::ollama_line(body)),
+            _ => None,
+        }
     }
 }
 
