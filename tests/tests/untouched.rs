@@ -172,7 +172,7 @@ async fn redirects_lead_nowhere() {
 const CHAT: &str = "/v1/chat/completions";
 
 /// One event of each dialect with a piece of a tool call, which is JSON inside a JSON string, and the end of such a stream.
-/// (Ollama sends whole calls; what a model made of them stands in the text at worst.)
+/// (Ollama sends whole calls, as objects: the next test.)
 const TOOL_CALLS: [(&str, &str, &str); 4] = [
     (
         CHAT,
@@ -225,6 +225,52 @@ async fn r45_tool_calls_pass_as_they_are() {
             node.set_fault(in_pieces(path, &pieces));
             assert_eq!(ask().await, events.concat() + end, "{path} {call:?}");
         }
+    }
+}
+
+/// Ollama's tool calls are objects, and a model may call an argument as the stream calls its own fields: it goes on all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_calls_arguments_end_no_stream() {
+    let node = ollama("node", true).await;
+    let gateway = Gateway::over(&[&node], "").await;
+    let call = r#"{"message":{"tool_calls":[{"function":{"name":"todo","arguments":{"done":true,"eval_count":9}}}]},"done":false}"#;
+    let (next, last) =
+        (r#"{"message":{"content":"more"},"done":false}"#, r#"{"message":{},"done":true,"eval_count":2}"#);
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }] });
+    let ask = async || gateway.post("/api/chat", &body).send().await.unwrap().text().await.unwrap();
+    let lines = [call, next, last].map(|line| format!("{line}\n"));
+    let pieces = lines.each_ref().map(|line| line.as_bytes());
+    node.set_fault(in_pieces("/api/chat", &pieces));
+    assert_eq!(ask().await, lines.concat());
+    let totals = gateway.until(|snapshot| snapshot.requests.is_empty()).await.totals;
+    assert_eq!(totals.tokens_out, 2);
+    node.set_fault(in_pieces("/api/chat", &pieces[..1]));
+    let cut = ask().await;
+    assert!(cut.starts_with(&lines[0]) && cut.contains("ended its answer before it was complete"), "{cut}");
+}
+
+/// What looks like the end of an answer and is none: an empty finish reason, and the end of one answer of two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_stream_is_told_as_such_whatever_it_says_of_its_end() {
+    let node = ollama("node", true).await;
+    let gateway = Gateway::over(&[&node], "").await;
+    let event = |index: u8, reason: &str| {
+        let choice = format!(r#"{{"index":{index},"delta":{{"content":"a"}},"finish_reason":{reason}}}"#);
+        format!("data: {{\"choices\":[{choice}]}}\n\n")
+    };
+    let empty = vec![event(0, "\"\""), event(0, "\"\"")];
+    let one_of_two = vec![event(0, "null"), event(1, "null"), event(0, "\"stop\""), event(1, "null")];
+    for (mut events, index) in [(empty, 0), (one_of_two, 1)] {
+        let ask = async |events: &[String]| {
+            let pieces: Vec<&[u8]> = events.iter().map(String::as_bytes).collect();
+            node.set_fault(in_pieces(CHAT, &pieces));
+            gateway.chat("m", true).send().await.unwrap().text().await.unwrap()
+        };
+        let cut = ask(&events).await;
+        let rest = cut.strip_prefix(&events.concat()).unwrap_or_else(|| panic!("{cut}"));
+        assert!(rest.contains("ended its answer before it was complete"), "{cut}");
+        events.push(event(index, "\"stop\""));
+        assert_eq!(ask(&events).await, events.concat());
     }
 }
 

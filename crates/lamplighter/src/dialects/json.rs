@@ -219,6 +219,36 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// The values of these keys of an object, at its top and nowhere deeper; of equal keys the last, as parsers mostly take it. `None`
+/// when it is no JSON object, or not all of one.
+#[must_use]
+pub fn members<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> Option<[Option<&'a [u8]>; N]> {
+    let object = object.trim_ascii();
+    let (mut at, mut found) = (Cursor::new(object), [None; N]);
+    at.expect(b'{').ok()?;
+    at.skip_space();
+    while at.peek() != Some(b'}') {
+        let key = at.string().ok()?;
+        at.skip_space();
+        at.expect(b':').ok()?;
+        at.skip_space();
+        let value = at.value().ok()?;
+        let key = &object[key.start + 1..key.end - 1];
+        if let Some(which) = names.iter().position(|name| name.as_bytes() == key) {
+            found[which] = Some(&object[value]);
+        }
+        at.skip_space();
+        match at.peek() {
+            Some(b',') => at.take(),
+            Some(b'}') => break,
+            _ => return None,
+        };
+        at.skip_space();
+    }
+    at.take();
+    at.is_at_end().then_some(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,6 +397,23 @@ mod tests {
         }
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(accepts(nested(MAX_DEPTH).as_bytes()) && !accepts(nested(MAX_DEPTH + 1).as_bytes()));
+    }
+
+    #[test]
+    fn members_stand_at_the_top() {
+        let at = |text: &'static str| members(text.as_bytes(), ["a", "b"]);
+        let is =
+            |a: Option<&'static str>, b: Option<&'static str>| Some([a, b].map(|v| v.map(str::as_bytes)));
+        assert_eq!(
+            at(r#" {"x":{"a":1},"b" : [1, {"a":2}] , "y":"\"a\":3"} "#),
+            is(None, Some(r#"[1, {"a":2}]"#))
+        );
+        assert_eq!(at(r#"{"a":1,"a":null}"#), is(Some("null"), None));
+        assert_eq!(at("{}"), is(None, None));
+        for none in ["", "[]", r#"{"a":1"#, r#"{"a":1}}"#, r#"{"a":{"b":1}"#, r#"{"a":1 "b":2}"#, "data: {}"]
+        {
+            assert_eq!(at(none), None, "{none}");
+        }
     }
 
     proptest! {

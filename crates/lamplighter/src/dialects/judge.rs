@@ -3,7 +3,10 @@
 //! A stream is complete only when its own terminal marker has come. A connection that merely ends proves nothing: a node that
 //! dies behind a close-delimited response looks like success.
 
-use super::{ndjson, sse, sse::TooLong};
+mod choices;
+
+use super::{json, ndjson, sse, sse::TooLong};
+use choices::Choices;
 use lamplighter_core::operation::Dialect;
 use memchr::memmem::{self, Finder};
 use serde::Deserialize;
@@ -24,6 +27,9 @@ const DONE_MARK: &[u8] = b"[DONE]";
 /// More tokens than this in one answer are a node's mistake, and count as none: the largest context there is has some ten
 /// millions.
 const TOKENS_CAP: u64 = 1 << 30;
+/// Up to this size an object is read through for its counts. A longer one is full of embeddings, and has nothing else in it that
+/// could bear their names.
+const READ_CAP: usize = 64 << 10;
 
 /// Tokens as the node told them. Zero when it did not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +63,8 @@ pub struct Judge {
     over: bool,
     events: u64,
     tokens: Tokens,
+    /// In OpenAI's dialect.
+    choices: Choices,
 }
 
 #[derive(Debug)]
@@ -81,6 +89,7 @@ impl Judge {
             over: false,
             events: 0,
             tokens: Tokens::default(),
+            choices: Choices::default(),
         }
     }
 
@@ -89,7 +98,7 @@ impl Judge {
     /// # Errors
     /// [`TooLong`] when an event grows beyond the cap.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Option<usize>, TooLong> {
-        let Self { dialect, reader, standing, marked, over, events, tokens } = self;
+        let Self { dialect, reader, standing, marked, over, events, tokens, choices } = self;
         if *over {
             return Ok(None);
         }
@@ -100,17 +109,19 @@ impl Judge {
                 return false;
             }
             *events += 1;
-            let heard = hear_event(*dialect, name, data, tokens);
+            let heard = hear_event(*dialect, name, data, tokens, choices);
             *marked |= match dialect {
                 Dialect::Openai => data == DONE_MARK,
                 _ => heard == Standing::Complete,
             };
-            match heard {
-                Standing::Unfinished => {}
-                // What was complete stays so: OpenAI sends usage and `[DONE]` after the finish reason.
-                heard if *standing == Standing::Unfinished => *standing = heard,
-                _ => {}
-            }
+            *standing = match (*standing, heard) {
+                (Standing::Unfinished, heard) => heard,
+                // A further choice has begun behind the end of the others.
+                (Standing::Complete, Standing::Unfinished) if *dialect == Dialect::Openai && !*marked => {
+                    heard
+                }
+                (standing, _) => standing,
+            };
             true
         };
         match reader {
@@ -124,7 +135,7 @@ impl Judge {
         if let Reader::Ndjson(reader) = &self.reader {
             let rest = reader.rest().trim_ascii().to_vec();
             if rest.ends_with(b"}") {
-                let heard = hear_event(self.dialect, b"", &rest, &mut self.tokens);
+                let heard = hear_event(self.dialect, b"", &rest, &mut self.tokens, &mut self.choices);
                 if self.standing == Standing::Unfinished {
                     self.standing = heard;
                 }
@@ -176,29 +187,36 @@ pub fn tokens_of_whole(dialect: Dialect, body: &[u8]) -> Tokens {
 
 /// Is the object an error in the dialect's own form?
 pub(super) fn is_error(dialect: Dialect, data: &[u8]) -> bool {
-    standing_of(dialect, b"", data) == Standing::NodeError
+    standing_of(dialect, b"", data, &mut Choices::default()) == Standing::NodeError
 }
 
-fn hear_event(dialect: Dialect, name: &[u8], data: &[u8], tokens: &mut Tokens) -> Standing {
-    usage_tokens(data, tokens);
-    let standing = standing_of(dialect, name, data);
-    if dialect == Dialect::Ollama && standing == Standing::Complete {
-        ollama_tokens(data, tokens);
+fn hear_event(
+    dialect: Dialect,
+    name: &[u8],
+    data: &[u8],
+    tokens: &mut Tokens,
+    choices: &mut Choices,
+) -> Standing {
+    let standing = standing_of(dialect, name, data, choices);
+    match dialect {
+        Dialect::Openai | Dialect::Responses | Dialect::Anthropic => usage_tokens(data, tokens),
+        Dialect::Ollama if standing == Standing::Complete => ollama_tokens(data, tokens),
+        Dialect::Ollama => {}
     }
     standing
 }
 
-/// What one event says of the stream that it stands in.
-fn standing_of(dialect: Dialect, name: &[u8], data: &[u8]) -> Standing {
+/// What one event says of the stream that it stands in, and in OpenAI's dialect what all up to it say.
+fn standing_of(dialect: Dialect, name: &[u8], data: &[u8], choices: &mut Choices) -> Standing {
     let is = |kind: &str| type_is(data, kind);
     match dialect {
         Dialect::Openai => {
-            if data == DONE_MARK || values(data, &FINISH_REASON).any(|value| value[0] == b'"') {
-                Standing::Complete
-            } else if is_error_object(data) {
-                Standing::NodeError
-            } else {
-                Standing::Unfinished
+            if data == DONE_MARK {
+                return Standing::Complete;
+            }
+            match choices.hear(data) {
+                Standing::Unfinished if is_error_object(data) => Standing::NodeError,
+                standing => standing,
             }
         }
         Dialect::Responses => {
@@ -220,7 +238,10 @@ fn standing_of(dialect: Dialect, name: &[u8], data: &[u8]) -> Standing {
             }
         }
         Dialect::Ollama => {
-            if values(data, &DONE).any(|value| value[0] == b't') {
+            // The quick look first. A tool call's arguments stand in it as an object, whose keys a model has chosen.
+            if values(data, &DONE).any(|value| value[0] == b't')
+                && json::members(data, ["done"]).is_some_and(|[done]| done == Some(b"true"))
+            {
                 Standing::Complete
             } else if is_error_object(data) {
                 Standing::NodeError
@@ -266,7 +287,7 @@ fn is_error_object(data: &[u8]) -> bool {
 /// Usage as OpenAI, Responses and Anthropic tell it, at the top or inside `response` or `message`. Only that object is read:
 /// an answer full of embeddings is megabytes long.
 /// Anthropic's counts in `message_delta` are cumulative, so the largest is the truth.
-fn usage_tokens(data: &[u8], tokens: &mut Tokens) {
+fn usage_tokens<'a>(data: &'a [u8], tokens: &mut Tokens) {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Usage {
@@ -280,172 +301,44 @@ fn usage_tokens(data: &[u8], tokens: &mut Tokens) {
         let count = told.or(other).as_ref().and_then(Value::as_u64);
         count.filter(|count| *count <= TOKENS_CAP).unwrap_or(0)
     };
-    for value in values(data, &USAGE).filter(|value| value[0] == b'{') {
-        let mut reader = serde_json::Deserializer::from_slice(value);
-        let Ok(usage) = Usage::deserialize(&mut reader) else { continue };
+    let add = |usage: &[u8]| {
+        let mut reader = serde_json::Deserializer::from_slice(usage);
+        let Ok(usage) = Usage::deserialize(&mut reader) else { return };
         tokens.input = tokens.input.max(believed(usage.prompt_tokens, usage.input_tokens));
         tokens.output = tokens.output.max(believed(usage.completion_tokens, usage.output_tokens));
+    };
+    let mut quick = values(data, &USAGE).filter(|value| value[0] == b'{').peekable();
+    if quick.peek().is_none() {
+        return;
+    }
+    // Anthropic's tool calls are objects, whose keys a model has chosen.
+    let read = (data.len() <= READ_CAP).then(|| json::members(data, ["usage", "response", "message"]));
+    match read.flatten() {
+        None => quick.for_each(add),
+        Some([own, response, message]) => {
+            let inside =
+                |object: Option<&'a [u8]>| json::members(object?, ["usage"]).and_then(|[usage]| usage);
+            let told = [own, inside(response), inside(message)].into_iter().flatten();
+            told.filter(|usage| usage.starts_with(b"{")).for_each(add);
+        }
     }
 }
 
 /// Ollama's counts, in the last object only (ollama `api/types.go`).
 fn ollama_tokens(data: &[u8], tokens: &mut Tokens) {
-    let count = |field: &Finder<'_>| {
-        let value = values(data, field).last()?;
+    let count = |value: &[u8]| {
         let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
         let count = std::str::from_utf8(&value[..digits]).ok()?.parse().ok()?;
         (count <= TOKENS_CAP).then_some(count)
     };
-    tokens.input = count(&PROMPT_EVAL_COUNT).unwrap_or(0);
-    tokens.output = count(&EVAL_COUNT).unwrap_or(0);
+    let read = (data.len() <= READ_CAP).then(|| json::members(data, ["prompt_eval_count", "eval_count"]));
+    let [input, output] = read
+        .flatten()
+        .unwrap_or_else(|| [&PROMPT_EVAL_COUNT, &EVAL_COUNT].map(|field| values(data, field).last()));
+    tokens.input = input.and_then(count).unwrap_or(0);
+    tokens.output = output.and_then(count).unwrap_or(0);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judged(dialect: Dialect, stream: &str) -> (Standing, Tokens, u64) {
-        let mut whole = Judge::new(dialect);
-        whole.push(stream.as_bytes()).unwrap();
-        whole.finish();
-        // Byte by byte must give the same.
-        let mut slow = Judge::new(dialect);
-        for byte in stream.as_bytes() {
-            slow.push(&[*byte]).unwrap();
-        }
-        slow.finish();
-        assert_eq!(
-            (slow.standing(), slow.tokens(), slow.events()),
-            (whole.standing(), whole.tokens(), whole.events())
-        );
-        (whole.standing(), whole.tokens(), whole.events())
-    }
-
-    #[test]
-    fn openai() {
-        let delta = "data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"finish_reason\\\":\\\"stop\\\" [DONE]\"},\"finish_reason\":null}]}\n\n";
-        assert_eq!(judged(Dialect::Openai, delta).0, Standing::Unfinished);
-        assert_eq!(judged(Dialect::Openai, &format!("{delta}data: [DONE]\n\n")).0, Standing::Complete);
-        let last = "data: {\"choices\":[{\"delta\":{},\"finish_reason\": \"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7}}\n\n";
-        assert_eq!(judged(Dialect::Openai, last), (Standing::Complete, Tokens { input: 5, output: 7 }, 2));
-        assert_eq!(
-            judged(Dialect::Openai, "data: {\"error\":{\"message\":\"x\"}}\n\n").0,
-            Standing::NodeError
-        );
-        assert_eq!(
-            judged(Dialect::Openai, "data: [DONE]").0,
-            Standing::Unfinished,
-            "cut before the line end"
-        );
-    }
-
-    /// R44: counts that cannot be are none, and hide no others.
-    #[test]
-    fn r44_negative_and_huge_counts_are_not_believed() {
-        let usage = |input: &str, output: &str| {
-            let told = format!("{{\"usage\":{{\"prompt_tokens\":{input},\"completion_tokens\":{output}}}}}");
-            let tokens = tokens_of_whole(Dialect::Openai, told.as_bytes());
-            (tokens.input, tokens.output)
-        };
-        assert_eq!(usage("5", "7"), (5, 7));
-        for wrong in
-            ["-7", "1e30", "18446744073709551615", "18446744073709551616", "7.5", "null", "\"7\"", "[7]"]
-        {
-            assert_eq!(usage("5", wrong), (5, 0), "{wrong}");
-            assert_eq!(usage(wrong, "7"), (0, 7), "{wrong}");
-        }
-        for wrong in ["-7", "1e30", "18446744073709551615", "99999999999999999999999", "null", "\"7\""] {
-            let told = format!("{{\"done\":true,\"prompt_eval_count\":5,\"eval_count\":{wrong}}}");
-            let Tokens { input, output } = tokens_of_whole(Dialect::Ollama, told.as_bytes());
-            assert!(input == 5 && output <= 1, "{wrong}: {output}");
-        }
-    }
-
-    /// R39: what follows the end mark belongs to no answer, however it is cut; a `[DONE]` may follow everywhere.
-    #[test]
-    fn r39_nothing_follows_the_end_mark() {
-        let ends = [
-            (
-                Dialect::Openai,
-                "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: {\"usage\":{}}\n\ndata: [DONE]\n\n",
-            ),
-            (Dialect::Responses, "data: {\"type\":\"response.completed\"}\n\ndata: [DONE]\n\n"),
-            (Dialect::Anthropic, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
-            (Dialect::Ollama, "{\"done\":true}\n"),
-        ];
-        for (dialect, whole) in ends {
-            let extras = match dialect {
-                Dialect::Ollama => ["{\"done\":false}\n", "{\"done\":true}\r\n"],
-                _ => ["data: {\"choices\":[]}\n\n", ": c\r\nevent: x\r\ndata:y\r\n\r\n"],
-            };
-            for extra in extras {
-                let stream = format!("{whole}\n{extra}{extra}");
-                for cut in 0..stream.len() {
-                    let (mut judge, mut to, mut at) = (Judge::new(dialect), 0, 0);
-                    for part in [&stream[..cut], &stream[cut..]] {
-                        if let Some(end) = judge.push(part.as_bytes()).unwrap() {
-                            to = at + end;
-                        }
-                        at += part.len();
-                    }
-                    assert!(judge.has_end_mark() && judge.is_over(), "{dialect:?} cut at {cut}");
-                    assert!(
-                        stream[..to].trim_end() == whole.trim_end(),
-                        "{dialect:?} cut at {cut}: {:?}",
-                        &stream[..to]
-                    );
-                }
-            }
-            let mut judge = Judge::new(dialect);
-            judge.push(whole.as_bytes()).unwrap();
-            assert!(judge.has_end_mark() && !judge.is_over(), "{dialect:?}");
-        }
-    }
-
-    #[test]
-    fn an_answer_in_one_piece_tells_its_tokens() {
-        let chat = br#"{"choices":[{"message":{"content":"\"usage\":{\"prompt_tokens\":9}"}}],"usage": {"prompt_tokens":5,"completion_tokens":7,"details":{"x":[1]}},"z":1}"#;
-        assert_eq!(tokens_of_whole(Dialect::Openai, chat), Tokens { input: 5, output: 7 });
-        let response = br#"{"response":{"usage":{"input_tokens":3,"output_tokens":4}}}"#;
-        assert_eq!(tokens_of_whole(Dialect::Responses, response), Tokens { input: 3, output: 4 });
-        let embedded = br#"{"embeddings":[[0.5,-1e-3]],"prompt_eval_count": 8}"#;
-        assert_eq!(tokens_of_whole(Dialect::Ollama, embedded), Tokens { input: 8, output: 0 });
-        assert_eq!(tokens_of_whole(Dialect::Ollama, br#"{"eval_count":"#), Tokens::default());
-    }
-
-    #[test]
-    fn anthropic() {
-        let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n";
-        let delta = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":12}}\n\n";
-        let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
-        assert_eq!(judged(Dialect::Anthropic, &format!("{start}{delta}")).0, Standing::Unfinished);
-        assert_eq!(
-            judged(Dialect::Anthropic, &format!("{start}{delta}{stop}")),
-            (Standing::Complete, Tokens { input: 9, output: 12 }, 3)
-        );
-        let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n";
-        assert_eq!(judged(Dialect::Anthropic, error).0, Standing::NodeError);
-    }
-
-    #[test]
-    fn responses() {
-        let delta = "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"response.completed\"}\n\n";
-        assert_eq!(judged(Dialect::Responses, delta).0, Standing::Unfinished);
-        let done = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}}\n\n";
-        assert_eq!(
-            judged(Dialect::Responses, &format!("{delta}{done}")),
-            (Standing::Complete, Tokens { input: 3, output: 4 }, 2)
-        );
-    }
-
-    #[test]
-    fn ollama() {
-        let part = "{\"model\":\"m\",\"message\":{\"content\":\"\\\"done\\\":true\"},\"done\":false}\n";
-        let last = "{\"model\":\"m\",\"message\":{\"content\":\"\"},\"done\": true,\"prompt_eval_count\":2,\"eval_count\":8}";
-        assert_eq!(judged(Dialect::Ollama, part).0, Standing::Unfinished);
-        let (standing, tokens, _) = judged(Dialect::Ollama, &format!("{part}{last}"));
-        assert_eq!((standing, tokens), (Standing::Complete, Tokens { input: 2, output: 8 }));
-        assert_eq!(judged(Dialect::Ollama, "{\"error\":\"out of memory\"}\n").0, Standing::NodeError);
-        assert_eq!(judged(Dialect::Ollama, "{\"done\":true").0, Standing::Unfinished);
-    }
-}
+#[path = "judge_tests.rs"]
+mod tests;
