@@ -5,6 +5,7 @@
 
 use crate::{
     dialects::{
+        self,
         judge::{Judge, Standing},
         whole,
     },
@@ -356,20 +357,10 @@ async fn refusal_of(head: response::Parts, body: Incoming) -> Failed {
     let response = Box::new(Response::from_parts(head, body));
     match status.as_u16() {
         401 | 403 => Failed::Refused(status),
-        400 | 404 if says_model_not_found(status, response.body()) => Failed::Drift(response),
+        400 | 404 if dialects::says_model_absent(status.as_u16(), response.body()) => Failed::Drift(response),
         500 | 503 if says_out_of_memory(response.body()) => Failed::OutOfMemory(response),
         _ => Failed::Error(response),
     }
-}
-
-/// Does the error say that the node lacks the model? Four shapes of it:
-/// Ollama 404 `model 'x' not found` (ollama `server/routes.go`), vLLM 404 `The model `x` does not exist.` with type
-/// `NotFoundError`, llama.cpp's router 400 `model 'x' not found` (llama.cpp `tools/server`), OpenAI 404 `model_not_found`.
-fn says_model_not_found(status: StatusCode, body: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
-    let says =
-        text.contains("not found") || text.contains("does not exist") || text.contains("model_not_found");
-    says && text.contains("model") && !(status == StatusCode::BAD_REQUEST && text.contains("missing"))
 }
 
 /// Does the error say that the model does not fit? Ollama 500 `llama runner process has terminated: cudaMalloc failed: out of

@@ -12,12 +12,14 @@ pub mod ndjson;
 pub mod sse;
 pub mod whole;
 
+mod absent;
 mod anthropic;
 mod ollama;
 mod openai;
 mod responses;
 mod shown;
 
+pub use absent::says_model_absent;
 pub use ollama::line as ollama_line;
 pub use responses::id as response_id;
 pub use shown::Shown;

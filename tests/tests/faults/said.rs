@@ -126,3 +126,17 @@ async fn r20_a_login_page_is_no_engine() {
     assert_eq!(end.status, 503, "{end:?}");
     assert_eq!((posts(&page), posts(&turned)), (0, 0), "no prompt goes to a page");
 }
+
+/// An error that quotes what was sent is the client's to read, and says nothing of the model, which everybody else goes on to get.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_quotes_the_prompt_takes_no_model_away() {
+    let (bad, _good, gateway) = bad_and_good().await;
+    let words =
+        r#"{"error":{"message":"1 validation error: {'input': 'the model was not found'}","code":400}}"#;
+    let no = Fault::Status { status: 400, retry_after: None, body: Some(words.into()) };
+    bad.set_fault(on_work(no).times(1));
+    let end = chat(&gateway, "m", false).await.unwrap();
+    assert_eq!((end.status, end.text.as_str(), end.node.as_str()), (400, words, "bad"), "{end:?}");
+    let end = chat(&gateway, "m", false).await.unwrap();
+    assert!(end.is_whole() && end.node == "bad", "{end:?}");
+}
