@@ -155,7 +155,7 @@ impl Health {
         self.news(now, |health| health.breaker.busy(now.mono_ms, wait_ms))
     }
 
-    /// The node refuses us at work (401, 403): it gets no requests for a while, for the next would meet the same. No failure:
+    /// The node refuses us at work (401): it gets no requests for a while, for the next would meet the same. No failure:
     /// it is the configuration that is wrong. True when that is news.
     pub fn refused_at_work(&mut self, why: String, now: Now) -> bool {
         self.news(now, |health| {

@@ -119,8 +119,8 @@ pub enum Failed {
     Gray,
     /// The node does not have the model.
     Drift(Box<Response<Bytes>>),
-    /// The node refuses our key.
-    Refused(StatusCode),
+    /// The node refuses our key, or what is asked of it.
+    Refused(Box<Response<Bytes>>),
     /// The model does not fit into the node's memory.
     OutOfMemory(Box<Response<Bytes>>),
     /// The node answered with an error that another node may not have.
@@ -356,7 +356,7 @@ async fn refusal_of(head: response::Parts, body: Incoming) -> Failed {
     let status = head.status;
     let response = Box::new(Response::from_parts(head, body));
     match status.as_u16() {
-        401 | 403 => Failed::Refused(status),
+        401 | 403 => Failed::Refused(response),
         400 | 404 if dialects::says_model_absent(status.as_u16(), response.body()) => Failed::Drift(response),
         500 | 503 if says_out_of_memory(response.body()) => Failed::OutOfMemory(response),
         _ => Failed::Error(response),

@@ -67,10 +67,20 @@ pub fn end_of_event(dialect: Dialect) -> Bytes {
 /// The message of a node's error body, in any dialect's shape, cut and in one line.
 #[must_use]
 pub fn words_of_error(body: &[u8]) -> String {
+    words_in_json(body).unwrap_or_else(|| "it gave no reason".into())
+}
+
+/// What an error body says for people, in any dialect's shape or as plain text, cut and in one line.
+#[must_use]
+pub fn said(body: &[u8]) -> Option<String> {
+    if whole::is_object(body) { words_in_json(body) } else { plain_words(body) }
+}
+
+fn words_in_json(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let error = &value["error"];
-    let text = error.as_str().or_else(|| error["message"].as_str()).unwrap_or("it gave no reason");
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    let text = error.as_str().or_else(|| error["message"].as_str())?;
+    Some(text.chars().filter(|c| !c.is_control()).take(300).collect())
 }
 
 /// What a body says that is no JSON: its first words, if it has any for people. A web page has none.

@@ -6,6 +6,7 @@ mod failed;
 mod lamp;
 mod lost;
 mod place;
+mod refused;
 mod retries;
 mod send;
 mod tries;

@@ -2,6 +2,7 @@
 
 mod canary;
 mod entry;
+mod forbidden;
 mod gpu;
 mod keeper;
 mod overlay;
@@ -71,6 +72,8 @@ enum Order {
     Busy { node: NodeId, wait_ms: u64 },
     /// It refuses us at work, although it answers probes.
     RefusedAtWork { node: NodeId, why: String },
+    /// It forbids a request for that model.
+    Forbidden { node: NodeId, model: Arc<str> },
     /// A request has been silent there for too long.
     SilentAtWork { node: NodeId, model: Arc<str> },
     /// A canary is back.
@@ -171,6 +174,13 @@ impl Registry {
     pub fn refused_at_work(&self, node: NodeId, upstream: &Upstream, why: String) {
         upstream.pulse.has_failed();
         self.tell(Order::RefusedAtWork { node, why });
+    }
+
+    /// The node forbids a request for `model`. Whether it does so with all of us, its list shows; some in a row are about the
+    /// model, which others are asked for then.
+    pub fn forbidden(&self, node: NodeId, upstream: &Upstream, model: &Arc<str>) {
+        upstream.pulse.has_failed();
+        self.tell(Order::Forbidden { node, model: model.clone() });
     }
 
     /// A request for `model` has been silent there for too long: a canary looks whether any token comes.

@@ -71,9 +71,10 @@ async fn in_three_seconds() -> String {
 /// R12: a node that refuses our key at work gets no more requests; it is the configuration that is told about, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn r12_a_wrong_key_is_no_storm() {
-    let cases = [401, 403].map(async |code| {
+    // A key that opens nothing is refused with 403 by some; lists are refused then, too.
+    let cases = [on_work(status(401, None)), status(403, None).into()].map(async |fault: FaultRule| {
         let (bad, _good, gateway) = bad_and_good().await;
-        bad.set_fault(on_work(status(code, None)));
+        bad.set_fault(fault);
         let ends = join_all((0..4).map(|_| chat(&gateway, "m", false))).await;
         assert!(ends.into_iter().all(|end| end.unwrap().is_whole()), "nobody sees it");
         let told = gateway.until(|snapshot| state_of(snapshot, "bad") == "refusing").await;
@@ -105,6 +106,82 @@ async fn r12_an_only_node_with_a_wrong_key_is_told_as_such() {
         gateway.until(|snapshot| state_of(snapshot, "only") == "refusing").await;
     }
     assert_eq!(posts(&only), 1);
+}
+
+/// A 403 about one request (moderation): that client hears the node's own words, and everybody else is served as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_forbidden_is_one_request() {
+    let only = node("only").await;
+    let gateway = Gateway::over(&[&only], "").await;
+    let words = r#"{"error":{"message":"flagged: violence","code":403}}"#;
+    let no = Fault::Status { status: 403, retry_after: None, body: Some(words.into()) };
+    // However often: with nobody else, its own words are the best answer.
+    only.set_fault(on_work(no).times(4));
+    for _ in 0..4 {
+        let end = chat(&gateway, "m", true).await.unwrap();
+        assert_eq!((end.status, end.text.as_str()), (403, words), "{end:?}");
+        assert_eq!(gateway.node("only").await.state.word(), "up", "no fault");
+    }
+    let end = chat(&gateway, "m", false).await.unwrap();
+    assert!(end.is_whole(), "{end:?}");
+}
+
+/// A 403 about a model (the key may not use it): after some in a row others are asked for it at once, and the node's other models
+/// are as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_forbidden_is_one_model() {
+    let both = Profile::ollama("bad").model(SimModel::new("m").loaded(true));
+    let bad = SimNode::start(both.model(SimModel::new("n").loaded(true))).await.unwrap();
+    let good = node("good").await;
+    let gateway = Gateway::start(&config(&[(&bad, "priority = 9"), (&good, "")], "")).await;
+    gateway.until_up(2).await;
+    bad.set_fault(on_work(status(403, None)));
+    let blocked = async || {
+        let end = chat(&gateway, "m", false).await.unwrap();
+        assert!(end.is_whole() && end.node == "good", "nobody sees it: {end:?}");
+        let told = gateway.control("explain?model=m").await.text().await.unwrap();
+        told.contains("refused (403) again and again")
+    };
+    let began = Instant::now();
+    while !blocked().await {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is asked for ever");
+    }
+    let seen = posts(&bad);
+    assert!(seen >= 3, "after {seen}");
+    // It is in memory there, as its next looks say; that is no news.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for _ in 0..5 {
+        assert!(blocked().await);
+    }
+    assert_eq!(posts(&bad), seen, "not asked any more");
+    assert_eq!(gateway.node("bad").await.state.word(), "up", "no fault");
+    bad.set_fault(FaultRule::from(Fault::Ok));
+    let end = chat(&gateway, "n", false).await.unwrap();
+    assert!(end.is_whole() && end.node == "bad", "{end:?}");
+}
+
+/// R12: what a node says of our key is passed on, but for the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn r12_a_refusals_words_are_passed_on_without_the_key() {
+    let home = tempfile::tempdir().unwrap();
+    let secret = home.path().join("node.key");
+    std::fs::write(&secret, "CANARY-KEY\n").unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let only = node("only").await;
+    let text = config(&[(&only, &format!("api_key = \"file:{}\"", secret.display()))], "");
+    std::fs::write(home.path().join("config.toml"), text).unwrap();
+    let gateway = Gateway::start_in(home).await;
+    gateway.until_up(1).await;
+    for (code, wanted) in [(403, 403), (401, 503)] {
+        let words = r#"{"error":{"message":"key CANARY-KEY has expired"}}"#.to_owned();
+        only.set_fault(on_work(Fault::Status { status: code, retry_after: None, body: Some(words) }));
+        let end = chat(&gateway, "m", false).await.unwrap();
+        assert_eq!(end.status, wanted, "{end:?}");
+        assert!(end.text.contains("key *** has expired") && !end.text.contains("CANARY"), "{end:?}");
+    }
+    let eyes = gateway.control("snapshot").await.text().await.unwrap();
+    assert!(!eyes.contains("CANARY") && !gateway.log().contains("CANARY"));
 }
 
 /// R20: a router's login page where an engine was. Never listed, never sent a prompt.

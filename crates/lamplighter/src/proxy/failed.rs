@@ -57,17 +57,9 @@ impl Trip {
             }
             Failed::Gray => ("it generates nothing".to_owned(), true, Again::No),
             Failed::Empty => ("it answered with nothing".to_owned(), true, Again::No),
-            Failed::Refused(status) => {
-                let words = format!("it refuses us ({}): check its api_key", status.as_u16());
-                // A model that the node itself gets from elsewhere is refused there: the node's other models are as before.
-                let is_remote = node.models.iter().any(|m| m.name == *candidate.model && m.remote);
-                if is_remote {
-                    let why = format!("cannot serve it: refused ({}) where it comes from", status.as_u16());
-                    registry.blocked(candidate.node, &candidate.model, why);
-                } else {
-                    registry.refused_at_work(candidate.node, upstream, words.clone());
-                }
-                (words, false, Again::Never)
+            Failed::Refused(response) => {
+                let (words, again) = self.refused(&candidate, node, upstream, *response);
+                (words, false, again)
             }
             Failed::Drift(response) => {
                 registry.drifted(candidate.node, &candidate.model);

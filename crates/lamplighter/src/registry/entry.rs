@@ -3,6 +3,7 @@
 use super::{
     Around, Facts, Remembered, Watched,
     canary::{Clearing, Flight},
+    forbidden::Forbidden,
     gpu::Gpu,
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) struct Entry {
     drifted: Vec<(String, u64)>,
     /// Models that it cannot serve for a while, and until when.
     blocked: Vec<(Blocked, u64)>,
+    forbidden: Forbidden,
     vram_seen: u64,
     gpu: Gpu,
     probe_ms: Option<u32>,
@@ -77,6 +79,7 @@ impl Entry {
             models: Arc::default(),
             drifted: Vec::new(),
             blocked: Vec::new(),
+            forbidden: Forbidden::default(),
             vram_seen: 0,
             gpu: Gpu::default(),
             probe_ms: None,
@@ -229,7 +232,9 @@ impl Entry {
     /// Time passes.
     pub(super) fn tick(&mut self) -> bool {
         let (now, before) = (clock::now(), self.blocked.len());
-        self.blocked.retain(|(_, until_ms)| *until_ms > now.mono_ms);
+        for (over, _) in self.blocked.extract_if(.., |(_, until_ms)| *until_ms <= now.mono_ms) {
+            self.forbidden.forgive(&over.model);
+        }
         let forgotten = self.naps.tick(now.mono_ms);
         forgotten | (before != self.blocked.len()) | self.change(|health| health.tick(now))
     }
@@ -243,12 +248,39 @@ impl Entry {
         true
     }
 
-    /// What is in memory can be served: somebody has made room.
+    /// Can it be asked for that model?
+    pub(super) fn offers(&self, model: &str) -> bool {
+        self.health.state.takes_requests() && self.models.iter().any(|listed| listed.answers_to(model))
+    }
+
+    /// It forbids a request for that model. Where others have it, too, some in a row are enough; alone it goes on to be asked, since
+    /// its own words are all that there is to tell.
+    pub(super) fn forbids(&mut self, model: &str, others: bool) -> bool {
+        if self.forbidden.again(model) == 1 {
+            // A key that is no good is refused there as well.
+            self.want_look(Wanted::Full);
+        }
+        let blocks = others && self.forbidden.is_habit(model);
+        blocks && self.block(model, "cannot serve it: refused (403) again and again".into())
+    }
+
+    /// A request for that model went well.
+    pub(super) fn worked(&mut self, model: &str) -> bool {
+        self.forbidden.forgive(model);
+        if let Some(upstream) = self.upstream.as_ref().filter(|_| self.forbidden.counts()) {
+            // To be told of the next one, too, which may be for another model.
+            upstream.pulse.has_failed();
+        }
+        self.change(|health| health.worked(model, clock::now()))
+    }
+
+    /// What is in memory can be served: somebody has made room. What is forbidden stays so.
     fn unblock_loaded(&mut self) -> bool {
         let before = self.blocked.len();
         let loaded =
             |model: &str| self.listed.iter().any(|m| m.loaded == Some(true) && key(&m.name) == model);
-        self.blocked.retain(|(blocked, _)| !loaded(&blocked.model));
+        let forbidden = &self.forbidden;
+        self.blocked.retain(|(blocked, _)| forbidden.is_habit(&blocked.model) || !loaded(&blocked.model));
         before != self.blocked.len()
     }
 

@@ -227,6 +227,11 @@ impl Keeper {
             Order::RefusedAtWork { node, why } => {
                 self.change(node, |health| health.refused_at_work(why, clock::now()))
             }
+            Order::Forbidden { node, model } => {
+                let has = |entry: &Entry| entry.id != node && entry.offers(&model);
+                let others = self.nodes.iter().any(has);
+                self.entry(node).is_some_and(|entry| entry.forbids(&model, others))
+            }
             Order::SilentAtWork { node, model } => {
                 self.change(node, |health| {
                     health.silent_at_work(&model);
@@ -242,7 +247,7 @@ impl Keeper {
                 self.make_room(node, &model, done);
                 false
             }
-            Order::Worked { node, model } => self.change(node, |health| health.worked(&model, clock::now())),
+            Order::Worked { node, model } => self.entry(node).is_some_and(|entry| entry.worked(&model)),
             Order::Drifted { node, model } => self.entry(node).is_some_and(|entry| entry.drift(&model)),
             Order::LookAtAll => {
                 self.nodes.iter().for_each(|entry| entry.want_look(Wanted::Full));
