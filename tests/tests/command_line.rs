@@ -133,7 +133,10 @@ async fn explain_names_the_machine_and_the_reason() {
         (
             "coder:30b@attic",
             1,
-            &["'coder:30b' is pinned to attic, which cannot serve it: there is no node of that name."],
+            &[
+                "model 'coder:30b@attic' not found: no node lists it, and there is no node 'attic' to pin it to. \
+                 Did you mean coder:30b?",
+            ],
         ),
         (
             "llama3.2:3b@shed",

@@ -75,12 +75,6 @@ fn broken_configurations_are_told_and_kept() {
         ("no url", format!("{SERVER}[[node]]\nname = \"nas\"\n"), ":3:1", &["url"]),
         ("alias cycle", node(&(alias("a", "b") + &alias("b", "a"))), ":8:10", &["circle", "a → b → a"]),
         ("alias to itself", node(&alias("a", "a")), ":8:10", &["circle"]),
-        (
-            "alias to a node that is not there",
-            node(&alias("a", "m@attic")),
-            ":8:11",
-            &["\"attic\"", "no node of that name"],
-        ),
         ("bad port", format!("{SERVER}[[node]]\nname = \"nas\"\nurl = \"nas:99999\"\n"), ":5:7", &["port"]),
         ("bad url", format!("{SERVER}[[node]]\nname = \"nas\"\nurl = \"ftp://nas\"\n"), ":5:7", &["http://"]),
         (

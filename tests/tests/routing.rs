@@ -104,6 +104,35 @@ async fn pins() {
     assert_eq!(warm.stats().generations_started, 0);
 }
 
+/// Models are called `name@word` too. Only where a node is called so, and no model, it is a pin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_models_name_may_look_like_a_pin() {
+    let names = ["qwen3-4b@4bit", "qwen3-4b@8bit", "qwen3-4b@nas", "qwen3-4b"];
+    let add = |profile: Profile, name: &str| profile.model(SimModel::new(name).loaded(true));
+    let studio = start(names.into_iter().fold(Profile::lmstudio("studio"), add)).await;
+    let nas = start(Profile::ollama("nas").model(SimModel::new("other").loaded(true))).await;
+    let small = "[[alias]]\nname = \"small\"\nmodels = [\"qwen3-4b@4bit\", \"qwen3-4b@studio\"]\n";
+    let gateway = Gateway::over(&[&studio, &nas], small).await;
+    let asked = async |gateway: &Gateway, name: &str| {
+        let answer = gateway.chat(name, false).send().await.unwrap();
+        let (status, node) = (answer.status().as_u16(), node_of(&answer));
+        assert_eq!((status, node.as_str()), (200, "studio"), "{name}: {}", answer.text().await.unwrap());
+        let seen = studio.seen().into_iter().rfind(|seen| seen.path == "/v1/chat/completions").unwrap();
+        serde_json::from_slice::<Value>(&seen.body).unwrap()["model"].as_str().unwrap().to_owned()
+    };
+    for name in names {
+        assert_eq!(asked(&gateway, name).await, name, "as it is listed");
+    }
+    assert_eq!(asked(&gateway, "qwen3-4b@studio").await, "qwen3-4b", "a pin");
+    assert_eq!(asked(&gateway, "qwen3-4b@4bit@studio").await, "qwen3-4b@4bit", "both");
+    assert_eq!(asked(&gateway, "small").await, "qwen3-4b@4bit");
+    let (status, _) = refused(gateway.chat("other@4bit", false)).await;
+    assert_eq!(status, 404);
+    let any = "[[alias]]\nname = \"qwen*\"\nmodels = [\"qwen3-4b@8bit\"]\n";
+    let gateway = Gateway::over(&[&studio], any).await;
+    assert_eq!(asked(&gateway, "qwen-anything").await, "qwen3-4b@8bit");
+}
+
 /// A pinned node that cannot serve is an error with the reason, never a fallback.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_that_cannot_be_met_is_an_error() {
@@ -118,7 +147,6 @@ async fn a_pin_that_cannot_be_met_is_an_error() {
     gateway.until(|s| !s.nodes[2].state.takes_requests()).await;
     let started = able.stats().generations_started;
     for (request, why) in [
-        (gateway.chat("m@nobody", false), "there is no node of that name"),
         (gateway.chat("m", false).header("x-lamplighter-node", "nobody"), "there is no node of that name"),
         (gateway.chat("m@other", false), "does not have it"),
         (gateway.chat("m", false).header("x-lamplighter-node", "other"), "does not have it"),
@@ -134,6 +162,10 @@ async fn a_pin_that_cannot_be_met_is_an_error() {
     }
     let (_, body) = refused(gateway.chat("m@other", false)).await;
     assert_eq!(body["error"]["code"], "pinned_node_unavailable");
+    let (status, body) = refused(gateway.chat("m@nobody", false)).await;
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("model_not_found")));
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("no node lists it, and there is no node 'nobody'"), "{message}");
     assert_eq!(able.stats().generations_started, started, "nobody else was asked");
 }
 

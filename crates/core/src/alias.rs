@@ -43,31 +43,37 @@ pub fn find<'a>(aliases: &'a [Alias], name: &str) -> Option<&'a Alias> {
 
 /// The models that `name` stands for, in order: itself when no alias has that name.
 ///
-/// `model@node` in `name` pins every model of an alias that is not pinned already.
+/// `model@node` in `name` pins every model of an alias that is not pinned already; `split` says what is such a name.
 #[must_use]
-pub fn resolve<'a>(aliases: &'a [Alias], name: &'a str) -> Vec<Target<'a>> {
-    let mut search = Search { aliases, seen: Vec::new(), targets: Vec::with_capacity(2) };
+pub fn resolve<'a>(aliases: &'a [Alias], name: &'a str, split: &Split<'_>) -> Vec<Target<'a>> {
+    let mut search = Search { aliases, split, seen: Vec::new(), targets: Vec::with_capacity(2) };
     search.collect(name, None, None, 0);
     search.targets
 }
 
+/// Takes a name apart: the model, and the node that it is pinned to.
+pub type Split<'s> = dyn Fn(&str) -> (&str, Option<&str>) + 's;
+
 /// Longest chain of aliases that is followed. The configuration refuses cycles; this bounds what a wildcard could hide.
 const DEPTH: usize = 16;
 
-struct Search<'a> {
+struct Search<'a, 's> {
     aliases: &'a [Alias],
+    split: &'s Split<'s>,
     /// Aliases that were opened, each with the pin it was opened under: a second time would add nothing.
     seen: Vec<(&'a str, Option<&'a str>)>,
     targets: Vec<Target<'a>>,
 }
 
-impl<'a> Search<'a> {
+impl<'a> Search<'a, '_> {
     fn collect(&mut self, name: &'a str, pin: Option<&'a str>, wake: Option<WakePolicy>, depth: usize) {
-        let (bare, own_pin) = model::split_pin(name);
+        let (bare, own_pin) = (self.split)(name);
         let node = own_pin.or(pin);
+        // An entry that is pinned inside an alias is always a real model: `qwen = ["qwen@nas"]` is a useful alias. And so is one
+        // that only looks pinned: `claude-* = ["claude-sonnet-4@20250514"]`.
+        let may_be_alias = depth == 0 || model::split_pin(name).1.is_none();
         match find(self.aliases, bare) {
-            // An entry that is pinned inside an alias is always a real model: `qwen = ["qwen@nas"]` is a useful alias.
-            Some(alias) if depth < DEPTH && (depth == 0 || own_pin.is_none()) => {
+            Some(alias) if depth < DEPTH && may_be_alias => {
                 if self.seen.contains(&(&alias.name, node)) {
                     return;
                 }
@@ -160,8 +166,12 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{resolve as resolve_by, *};
     use proptest::prelude::*;
+
+    fn resolve<'a>(aliases: &'a [Alias], name: &'a str) -> Vec<Target<'a>> {
+        resolve_by(aliases, name, &model::split_pin)
+    }
 
     fn alias(name: &str, models: &[&str]) -> Alias {
         Alias { name: name.into(), models: models.iter().map(|&m| m.into()).collect(), wake: None }
@@ -198,6 +208,18 @@ mod tests {
     fn an_alias_may_pin_the_model_of_its_own_name() {
         let aliases = [alias("qwen", &["qwen@nas"])];
         assert_eq!(names(&resolve(&aliases, "qwen")), [("qwen", Some("nas"))]);
+        assert_eq!(find_cycle(&aliases), None);
+    }
+
+    #[test]
+    fn what_only_looks_pinned_is_a_model() {
+        let aliases = [alias("claude-*", &["claude-sonnet-4@20250514", "m@nas"])];
+        // There is a node `nas`, and none `20250514`.
+        fn split(name: &str) -> (&str, Option<&str>) {
+            if name.ends_with("@nas") { model::split_pin(name) } else { (name, None) }
+        }
+        let targets = resolve_by(&aliases, "claude-x", &split);
+        assert_eq!(names(&targets), [("claude-sonnet-4@20250514", None), ("m", Some("nas"))]);
         assert_eq!(find_cycle(&aliases), None);
     }
 

@@ -1,11 +1,11 @@
 //! The fleet: all that routing needs to know, as one immutable value.
 
 use crate::{
-    alias::Alias,
+    alias::{self, Alias, Target},
     catalogue::Catalogue,
     config::NodeConfig,
     health::Marks,
-    model::Model,
+    model::{self, Model},
     node::{Engine, State},
     operation::Dialects,
 };
@@ -141,6 +141,27 @@ impl Fleet {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name() == name)
+    }
+
+    /// What a name asks for: the model, and the node that it is pinned to by `model@node`. That is a pin when a node is called so
+    /// and no node lists a model of the whole name; else it is a model's name like any other.
+    #[must_use]
+    pub fn asked<'n>(&self, name: &'n str) -> (&'n str, Option<&'n str>) {
+        match model::split_pin(name) {
+            (model, Some(node)) if self.node(node).is_some() && !self.lists(name) => (model, Some(node)),
+            _ => (name, None),
+        }
+    }
+
+    /// Has some node listed a model of that name, even if it is gone now?
+    fn lists(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node.models.iter().any(|listed| listed.answers_to(name)))
+    }
+
+    /// The models that a name stands for, in order: itself when no alias has that name.
+    #[must_use]
+    pub fn targets<'a>(&'a self, name: &'a str) -> Vec<Target<'a>> {
+        alias::resolve(&self.aliases, name, &|name| self.asked(name))
     }
 
     /// The node of that identity.

@@ -3,9 +3,7 @@
 //! What we believe of nodes comes from probes, and probes can be wrong; a request now and then finds out.
 
 use crate::{
-    alias,
     fleet::{Fleet, Node},
-    model,
     node::State,
     route::Ask,
 };
@@ -16,9 +14,9 @@ use std::cmp::Reverse;
 /// machine that sleeps is woken, not tried.
 #[must_use]
 pub fn suppose(fleet: &Fleet, ask: Ask<'_>) -> Option<Fleet> {
-    let (name, own_pin) = model::split_pin(ask.model);
+    let (name, own_pin) = fleet.asked(ask.model);
     let pin = ask.pin.or(own_pin);
-    let targets = alias::resolve(&fleet.aliases, name);
+    let targets = fleet.targets(name);
     let may = |node: &Node| {
         matches!(node.state, State::Down | State::Away)
             && targets.iter().any(|target| {

@@ -10,7 +10,8 @@ pub fn key(name: &str) -> &str {
     name.strip_suffix(":latest").filter(|rest| !rest.is_empty()).unwrap_or(name)
 }
 
-/// Splits `model@node` into the model and the node it is pinned to.
+/// Splits `model@node` as it is written: the model and the node that it would be pinned to. Models are called so too
+/// (`qwen3-4b@4bit`, `claude-sonnet-4@20250514`): what a name means in a house, `Fleet::asked` decides.
 ///
 /// The part after the last `@` counts as a node only when it is a valid node name; `hf.co/a@b/c` stays a model.
 #[must_use]

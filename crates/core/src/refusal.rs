@@ -69,6 +69,8 @@ pub enum Refusal {
         model: String,
         /// Names that come close.
         similar: Vec<String>,
+        /// Where the name could be meant as `model@node`: the node, which there is not.
+        no_node: Option<String>,
     },
     /// Somebody has it, but nobody can serve it now.
     ModelAway {
@@ -268,11 +270,11 @@ impl Refusal {
             Self::Paused { left_s: None } => "Lamplighter is paused.".into(),
             Self::Cancelled => "The request was cancelled in Lamplighter.".into(),
             Self::NoNodes { config_path } => format!("no nodes configured. Add one in {config_path}."),
-            Self::ModelUnknown { model, similar } if similar.is_empty() => {
-                format!("model '{model}' not found: no node lists it")
-            }
-            Self::ModelUnknown { model, similar } => {
-                format!("model '{model}' not found: no node lists it. Did you mean {}?", or(similar))
+            Self::ModelUnknown { model, similar, no_node } => {
+                let node = no_node.as_ref();
+                let node = node.map_or(String::new(), |node| format!(", and there is no node '{node}' to pin it to"));
+                let other = if similar.is_empty() { String::new() } else { format!(". Did you mean {}?", or(similar)) };
+                format!("model '{model}' not found: no node lists it{node}{other}")
             }
             Self::ModelAway { model, reasons, .. } => {
                 format!("Nobody can serve '{model}' now: {}.", reasons.join("; "))

@@ -144,9 +144,9 @@ pub fn plan_among_holders(fleet: &Fleet, room: &Room, ask: Ask<'_>) -> Result<Ro
 }
 
 fn search(fleet: &Fleet, room: &Room, ask: Ask<'_>, everyone: bool) -> Result<RoutePlan, Box<NoRoute>> {
-    let (name, own_pin) = model::split_pin(ask.model);
+    let (name, own_pin) = fleet.asked(ask.model);
     let pin = ask.pin.or(own_pin);
-    let targets = alias::resolve(&fleet.aliases, name);
+    let targets = fleet.targets(name);
     let mut search = Search { fleet, room, ask, everyone, passed_over: Vec::new(), asleep: Vec::new() };
     let mut tiers = Vec::with_capacity(targets.len());
     for (at, target) in targets.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use crate::{
     clock,
-    dialects::{conversation::Known, envelope::Envelope},
+    dialects::conversation::{Known, Marks},
 };
 use http::HeaderMap;
 use lamplighter_core::{
@@ -87,10 +87,17 @@ impl Session {
     }
 
     /// The conversation: by the client's own name for it in a header, else in the body, else by how it begins.
-    pub fn conversation(&self, envelope: &Envelope, body: &[u8], client: Client) -> Option<Conversation> {
+    /// The model is meant without a pin.
+    pub fn conversation(
+        &self,
+        model: &str,
+        marks: &Marks,
+        body: &[u8],
+        client: Client,
+    ) -> Option<Conversation> {
         *self.conversation.get_or_init(|| match &self.name {
-            Some(name) => Some(named(name, &envelope.model)),
-            None => in_body(envelope, body, client),
+            Some(name) => Some(named(name, model)),
+            None => in_body(model, marks, body, client),
         })
     }
 }
@@ -99,13 +106,13 @@ impl Session {
 #[must_use]
 pub fn named(name: &[u8], model: &str) -> Conversation {
     let mut hasher = hasher();
-    (0u8, model_key(model), name).hash(&mut hasher);
+    (0u8, model::key(model), name).hash(&mut hasher);
     Conversation(hasher.finish())
 }
 
 /// Names are believed whoever gives them; two clients may well begin with the same words.
-fn in_body(envelope: &Envelope, body: &[u8], client: Client) -> Option<Conversation> {
-    let (known, model) = (envelope.marks.known(body)?, model_key(&envelope.model));
+fn in_body(model: &str, marks: &Marks, body: &[u8], client: Client) -> Option<Conversation> {
+    let (known, model) = (marks.known(body)?, model::key(model));
     let mut hasher = hasher();
     match known {
         Known::Named(_) => (1u8, model).hash(&mut hasher),
@@ -118,13 +125,9 @@ fn in_body(envelope: &Envelope, body: &[u8], client: Client) -> Option<Conversat
 #[must_use]
 pub fn after(response: &str, model: &str) -> Conversation {
     let mut hasher = hasher();
-    (1u8, model_key(model)).hash(&mut hasher);
+    (1u8, model::key(model)).hash(&mut hasher);
     hasher.write(format!("\"{response}\"").as_bytes());
     Conversation(hasher.finish())
-}
-
-fn model_key(asked: &str) -> &str {
-    model::key(model::split_pin(asked).0)
 }
 
 /// Keyed anew for each process: what is remembered are hashes that nobody can steer or read back.
@@ -155,12 +158,12 @@ mod tests {
 
     fn conversation(body: &str, client: u64) -> Option<Conversation> {
         let envelope = envelope::read(body.as_bytes(), &["model"]).unwrap();
-        Session::default().conversation(&envelope, body.as_bytes(), Client(client))
+        Session::default().conversation(&envelope.model, &envelope.marks, body.as_bytes(), Client(client))
     }
 
     #[test]
     fn one_conversation_per_model_and_per_client() {
-        assert_eq!(named(b"1", "m"), named(b"1", "m:latest@nas"));
+        assert_eq!(named(b"1", "m"), named(b"1", "m:latest"));
         assert_ne!(named(b"1", "m"), named(b"1", "n"));
         let of = |model: &str, client| {
             let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}]}}"#);

@@ -5,7 +5,7 @@ use super::{
     judge::{comes_soon, state_words, with_verb},
     similar::similar,
 };
-use crate::{alias::Target, fleet::Node, node::State, operation::Dialect, refusal::Refusal};
+use crate::{alias::Target, fleet::Node, model, node::State, operation::Dialect, refusal::Refusal};
 
 impl Search<'_> {
     /// Nobody can serve: which of the reasons is the one to tell?
@@ -59,10 +59,14 @@ impl Search<'_> {
                     .collect();
                 return Refusal::ModelAway { model, reasons, soon: self.fleet.nodes.iter().any(comes_soon) };
             }
-            return Refusal::ModelUnknown {
-                similar: similar(self.fleet, name, self.ask.operation.dialect()),
-                model,
-            };
+            let (bare, no_node) = model::split_pin(name);
+            let dialect = self.ask.operation.dialect();
+            let mut similar_names = similar(self.fleet, name, dialect);
+            if similar_names.is_empty() && no_node.is_some() {
+                similar_names = similar(self.fleet, bare, dialect);
+            }
+            let no_node = no_node.map(str::to_owned);
+            return Refusal::ModelUnknown { model, similar: similar_names, no_node };
         }
         let up: Vec<_> = holders.iter().filter(|node| node.state.takes_requests()).collect();
         let dialect = self.ask.operation.dialect();

@@ -30,8 +30,9 @@ impl Control {
         let Question { model, operation, pin, session } = question;
         let house = self.registry.house();
         let fleet = &house.fleet;
-        let home = session
-            .and_then(|session| self.conversations.home(conversations::named(session.as_bytes(), model)));
+        let home = session.and_then(|session| {
+            self.conversations.home(conversations::named(session.as_bytes(), fleet.asked(model).0))
+        });
         let ask = Ask {
             pin,
             local_only: self.steering.mode() == Mode::Local,

@@ -106,7 +106,7 @@ impl Control {
             |model: &str| fleet.nodes.iter().any(|node| node.models.iter().any(|m| m.answers_to(model)));
         let mut problems = Vec::new();
         for alias in fleet.aliases.iter() {
-            for target in lamplighter_core::alias::resolve(&fleet.aliases, &alias.name) {
+            for target in fleet.targets(&alias.name) {
                 if !listed(target.model) {
                     problems.push(Problem {
                         code: "alias_model_unknown".into(),

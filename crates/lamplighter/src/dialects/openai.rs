@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_error_has_openais_shape() {
-        let refusal = Refusal::ModelUnknown { model: "x".into(), similar: vec![] };
+        let refusal = Refusal::ModelUnknown { model: "x".into(), similar: vec![], no_node: None };
         let body: Value = serde_json::from_slice(&error_body(&refusal, "text")).unwrap();
         assert_eq!(body["error"]["type"], "invalid_request_error");
         assert_eq!(body["error"]["code"], "model_not_found");

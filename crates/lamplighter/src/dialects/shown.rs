@@ -47,7 +47,7 @@ impl<'a> Shown<'a> {
     pub(super) fn aliases(self, dialect: Dialect) -> impl Iterator<Item = (&'a str, &'a Model)> {
         let names = self.fleet.aliases.iter().map(|alias| alias.name.as_str());
         names.filter(|name| !alias::is_wildcard(name)).filter_map(move |name| {
-            let targets = alias::resolve(&self.fleet.aliases, name);
+            let targets = self.fleet.targets(name);
             let model = targets.iter().find_map(|target| {
                 let entry = self.fleet.catalogue.find(target.model)?;
                 self.offer(entry, dialect, target.node, target.wake)

@@ -1,6 +1,6 @@
 //! What is remembered from one request to the next: where its conversation was answered, and how fast that node writes.
 
-use super::trip::Trip;
+use super::{Call, trip::Trip};
 use crate::{
     attempt::{Answer, Opened},
     conversations, dialects,
@@ -18,7 +18,7 @@ impl Trip {
     /// Where the conversation was answered last. With a single machine there is nothing to choose.
     pub(super) fn home(&self, house: &House) -> Option<Home> {
         let chooses = self.call.operation.lane() == Lane::Generate && house.fleet.nodes.len() > 1;
-        let conversation = chooses.then(|| self.conversation()).flatten()?;
+        let conversation = chooses.then(|| self.conversation(house)).flatten()?;
         self.proxy.conversations.home(conversation)
     }
 
@@ -34,9 +34,9 @@ impl Trip {
             if let Some(answer) = self.answer_id(opened) {
                 self.proxy
                     .conversations
-                    .settle(conversations::after(answer, &self.envelope.model), home.clone());
+                    .settle(conversations::after(answer, self.asked(house)), home.clone());
             }
-            if let Some(conversation) = self.conversation() {
+            if let Some(conversation) = self.conversation(house) {
                 self.proxy.conversations.settle(conversation, home);
             }
         }
@@ -44,8 +44,14 @@ impl Trip {
         streams.then(|| self.proxy.speeds.watch(candidate.node, model::key(&candidate.model).into()))
     }
 
-    fn conversation(&self) -> Option<lamplighter_core::affinity::Conversation> {
-        self.call.session.conversation(&self.envelope, &self.call.body, self.call.client)
+    fn conversation(&self, house: &House) -> Option<lamplighter_core::affinity::Conversation> {
+        let Call { session, body, client, .. } = &self.call;
+        session.conversation(self.asked(house), &self.envelope.marks, body, *client)
+    }
+
+    /// The model, without a pin.
+    fn asked(&self, house: &House) -> &str {
+        house.fleet.asked(&self.envelope.model).0
     }
 
     /// The answer's own id, which the next request may name: only the node that gave it knows it.

@@ -128,7 +128,7 @@ impl Trip {
             // one engine's own words.
             let (model, dialect) = (self.envelope.model.clone(), self.call.operation.dialect());
             let similar = route::instead(&self.proxy.registry.house().fleet, &model, dialect);
-            return Ended::Refused(Refusal::ModelUnknown { model, similar });
+            return Ended::Refused(Refusal::ModelUnknown { model, similar, no_node: None });
         }
         let hope = self.hope.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         match (self.last_error.take(), hope) {

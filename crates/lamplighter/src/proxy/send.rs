@@ -115,8 +115,10 @@ impl Trip {
     /// The model's name as it is sent. Ollama knows that `x` is `x:latest` and echoes what it is asked for: there the client's
     /// own word stands. Elsewhere it is the name that the node lists.
     fn name_there<'c>(&'c self, node: &Node, candidate: &'c Candidate) -> &'c str {
-        let (asked, _) = model::split_pin(&self.envelope.model);
         let is_ollama = node.engine == Some(Engine::Ollama);
-        if is_ollama && model::key(asked) == model::key(&candidate.model) { asked } else { &candidate.model }
+        // Which of the two it is, routing has decided: the candidate's is the model that was meant.
+        let whole = self.envelope.model.as_str();
+        let mut asked = [whole, model::split_pin(whole).0].into_iter().filter(|_| is_ollama);
+        asked.find(|asked| model::key(asked) == model::key(&candidate.model)).unwrap_or(&candidate.model)
     }
 }

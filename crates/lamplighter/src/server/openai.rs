@@ -73,7 +73,7 @@ async fn model(State(house): State<House>, Path(id): Path<String>, headers: Head
         Some(value) => json(&value, &headers),
         None => {
             let model = call::printable(&id, 200);
-            let refusal = Refusal::ModelUnknown { similar: vec![], model };
+            let refusal = Refusal::ModelUnknown { similar: vec![], model, no_node: None };
             answer::refuse(dialect, &refusal, &call::request_id(&headers))
         }
     }

@@ -195,7 +195,7 @@ fn an_alias_to_a_model_that_nobody_lists_is_found_out_later() {
     says(
         pinned,
         &[
-            "config.toml:6:16: error: \"x@nowhere\" is pinned to \"nowhere\", and there is no node of that name",
+            "config.toml:6:16: warning: \"x@nowhere\": there is no node of that name, \"nowhere\": it stands for a model of the whole name",
         ],
     );
 }
@@ -277,7 +277,7 @@ models = [\"b\"]
             "config.toml:5:10: error: `engine`: expected text, found the number 3: put it in quotes",
             "config.toml:9:1: error: unknown field \"prio\" in [[node]]: did you mean \"priority\"?",
             "config.toml:12:11: error: `models`: expected text, found the number 1: put it in quotes",
-            "config.toml:12:23: error: \"b@workstation\" is pinned to \"workstation\", and there is no node of that name",
+            "config.toml:12:23: warning: \"b@workstation\": there is no node of that name, \"workstation\": it stands for a model of the whole name",
             "config.toml:13:1: error: [[alias]] has no `name`: add a line like name = \"coder\"",
         ],
     );
