@@ -273,3 +273,20 @@ async fn r43_an_answer_in_one_piece_may_take_its_time() {
     assert!(began.elapsed() >= Duration::from_millis(HALF_A_MINUTE_MS));
     assert_eq!(nas.stats().generations_started, 4, "and nobody asked twice");
 }
+
+/// A node that is busy may take its time to read, too: a long prompt fills what the kernels hold, and then stands still for longer
+/// than a peer that is gone is waited for (16 s).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_may_read_a_long_prompt_late() {
+    let whole = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{whole}", whole.len());
+    let node = Scripted::slow(answer, Duration::from_secs(20), Duration::ZERO).await;
+    let gateway = Gateway::start(&config(&[], &node.node("late"))).await;
+    gateway.until_up(1).await;
+    let long = "word ".repeat(1 << 20);
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": long }] });
+    let answer = gateway.post("/v1/chat/completions", &body).send().await.unwrap();
+    let (status, text) = (answer.status(), answer.text().await.unwrap());
+    assert_eq!((status.as_u16(), text.as_str()), (200, whole));
+}
