@@ -92,6 +92,35 @@ describe('looks', () => {
     });
   }
 
+  it('notices are as high as what they say, and their buttons can be pressed, however narrow', async () => {
+    for (const [house, look, act] of [
+      ['lamp', { width: 360, height: 760 }],
+      ['paused', { width: 520, height: 700, text: 200 }],
+      ['naps', { width: 520, height: 700, text: 200 }],
+      ['states', { width: 360, height: 760 }, click('1 more')],
+      ['long', { width: 520, height: 700, text: 200 }, click('1 more')],
+    ]) {
+      await mock.mock({ house, say: 0 });
+      const page = await visit(browser, mock, look);
+      await act?.(page);
+      const wrong = await page.evaluate(() => {
+        const lower = (one) => one.clientHeight + 1 < one.scrollHeight;
+        /** What a finger would touch in the middle of a button, once it has been scrolled to. */
+        const covered = (button) => {
+          button.scrollIntoView({ block: 'center' });
+          const { x, y, width, height } = button.getBoundingClientRect();
+          return !button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+        };
+        const boxes = [...document.querySelectorAll('.notice')];
+        const flat = boxes.filter(lower).map((one) => `flat: ${one.innerText}`);
+        return [...flat, ...boxes.flatMap((one) => [...one.querySelectorAll('button')]).filter(covered).map((one) => `covered: ${one.innerText}`)];
+      });
+      assert.ok((await page.locator('.notice button').count()) > 0, house);
+      assert.deepEqual(wrong, [], house);
+      await page.context().close();
+    }
+  });
+
   it('without a key it says what to run', async () => {
     const page = await visit(browser, mock, { address: `${mock.address}/ui/`, wait: false });
     await page.getByText('lamplighter open').waitFor();
