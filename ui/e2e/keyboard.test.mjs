@@ -62,7 +62,7 @@ describe('by keyboard alone', () => {
     await page.getByRole('heading', { name: 'tower' }).waitFor();
     await page.locator('[data-node="tower"]').focus();
     await press('w');
-    await status('Waking tower');
+    await status('tower is waking');
     assert.ok(mock.asked().some((one) => one.does === 'POST nodes/tower/wake'));
     await tabTo(/^Last 24 hours/);
     await press('End');

@@ -66,6 +66,9 @@ const LOOKS = [
   ['asleep, waking, failed', 'lamp', {}, click('Why?')],
   ['asleep, waking, failed, dark', 'lamp', { theme: 'dark' }],
   ['asleep, 200 % text', 'lamp', { text: 200 }],
+  ['compact cards', 'crowd', { width: 900 }, click('Why?')],
+  ['compact cards, narrowest', 'crowd', { width: 700, theme: 'dark' }],
+  ['compact cards, 360 px', 'crowd', { width: 360 }],
   ['many', 'many', { width: 1280, height: 800 }],
   ['long names', 'long', {}],
   ['long names, 200 % text', 'long', { text: 200 }],
@@ -143,18 +146,53 @@ describe('looks', () => {
     }
   });
 
-  it('a machine’s card keeps its size and place through its states', async () => {
-    await mock.mock({ house: 'lively', say: 0 });
-    const page = await visit(browser, mock);
-    const card = page.locator('[data-node="workstation"]');
-    const boxes = [];
-    for (const [state, word] of [['up', 'up'], ['waking', 'waking'], ['asleep', 'asleep'], ['away', 'away'], ['down', 'down'], ['refusing', 'refusing'], ['degraded', 'unsteady'], ['unknown', 'looking']]) {
-      await mock.mock({ node: { name: 'workstation', state, stage: 'api', why: state === 'down' ? 'connection refused' : null } });
-      await card.locator('.state', { hasText: word }).waitFor();
-      const { x, y, width, height } = await card.boundingBox();
-      boxes.push([x, y, width, height].join(' '));
+  it('a machine’s card keeps its size and place through its states, wide and narrow', async () => {
+    const idle = { can_wake: true, can_sleep: true, waking: null, failure: null, usual_ms: 41_000, elsewhere: false, kept_awake: 'no', naps: false, gpu_lost: false };
+    const wake = { stage: 'api', started_ms: Date.now() - 23_000, timeout_ms: 120_000, rounds: 4, waiters: 3, by_person: false, asked_by: 'open-webui for coder' };
+    const failure = { code: 'never_answered', words: 'did not wake: called 14 times, nothing heard for 120 s', checklist: [] };
+    const states = [
+      [{ state: 'up' }, 'up'],
+      [{ state: 'asleep', sleep: idle }, 'asleep'],
+      [{ state: 'waking', stage: 'packet', sleep: { ...idle, waking: { ...wake, by_person: true, waiters: 0, asked_by: null } } }, 'waking'],
+      [{ state: 'waking', stage: 'api', sleep: { ...idle, waking: wake } }, 'waking'],
+      [{ state: 'waking', stage: 'loading', sleep: { ...idle, waking: wake } }, 'loading'],
+      [{ state: 'asleep', sleep: { ...idle, failure } }, 'did not wake'],
+      [{ state: 'away', sleep: idle }, 'away'],
+      [{ state: 'down', why: 'connection refused' }, 'down'],
+      [{ state: 'refusing', why: null }, 'refusing'],
+      [{ state: 'degraded' }, 'unsteady'],
+      [{ state: 'unknown' }, 'looking'],
+    ];
+    for (const [house, look] of [['lively', {}], ['crowd', { width: 900 }], ['crowd', { width: 700 }], ['crowd', { width: 360 }], ['lively', { width: 520, text: 200 }], ['crowd', { width: 1400 }]]) {
+      await mock.mock({ house, say: 0 });
+      const page = await visit(browser, mock, look);
+      await page.locator('.cells[role="img"]').first().waitFor();
+      for (const name of house === 'crowd' ? ['workstation', 'tower'] : ['workstation']) {
+        const card = page.locator(`[data-node="${name}"]`);
+        const boxes = [];
+        for (const [state, word] of states) {
+          await mock.mock({ node: { name, ...state } });
+          await card.locator('.state', { hasText: word }).waitFor();
+          boxes.push(await card.evaluate((one) => [one.offsetLeft, one.offsetTop, one.offsetWidth, one.offsetHeight, one.scrollWidth > one.clientWidth ? 'too wide' : ''].join(' ')));
+        }
+        const odd = boxes.map((box, at) => `${states[at][1]} ${box}`).filter((_, at) => boxes[at] !== boxes[0] || boxes[at].endsWith('wide'));
+        assert.deepEqual(odd, [], `${name} at ${JSON.stringify(look)}, first ${boxes[0]}`);
+      }
+      await page.context().close();
     }
-    assert.deepEqual([...new Set(boxes)].length, 1, boxes.join('\n'));
-    await page.context().close();
+  });
+
+  it('a card does not grow when its day becomes known', async () => {
+    await mock.mock({ house: 'crowd', say: 0 });
+    const page = await visit(browser, mock, { address: 'about:blank', wait: false });
+    let answer;
+    await page.route('**/control/v1/availability', (route) => (answer = () => route.continue()));
+    await page.goto(mock.open());
+    await page.waitForSelector('main[data-contact="live"]');
+    const heights = () => page.evaluate(() => [...document.querySelectorAll('.node')].map((one) => one.offsetHeight));
+    const before = await heights();
+    await answer();
+    await page.locator('.cells[role="img"]').first().waitFor();
+    assert.deepEqual(await heights(), before);
   });
 });

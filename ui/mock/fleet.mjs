@@ -156,11 +156,23 @@ export const houses = {
       workstation({ sleep: { can_wake: true, can_sleep: true, usual_ms: 41_000 } }),
       node('tower', { state: 'asleep' }, { gpu: 'RTX 3090', presence: 'sleeps', since_ms: Date.now() - 125 * MIN, models: laptopModels(), sleep: { can_wake: true, can_sleep: true, usual_ms: 41_000 } }),
       node('devbox', { state: 'waking', stage: 'reachable' }, { gpu: 'RTX 5060 Ti 16 GB', presence: 'sleeps', since_ms: Date.now() - 23_000, models: laptopModels(), sleep: { can_wake: true, usual_ms: 41_000, waking: { stage: 'reachable', started_ms: Date.now() - 23_000, timeout_ms: 120_000, rounds: 4, waiters: 3, by_person: false, asked_by: 'open-webui for coder' } } }),
-      node('garage', { state: 'asleep' }, { gpu: 'A4000', presence: 'sleeps', since_ms: Date.now() - 600 * MIN, models: laptopModels(), sleep: { can_wake: true, failure: { code: 'never_answered', words: 'did not wake: called 14 times, nothing heard for 120 s', checklist: [{ what: 'The lights at its network socket', how: 'Dark while it sleeps: the card has no power. Turn off ErP in the firmware.' }, { what: 'The address', how: 'It must be the MAC of the cable\u2019s own card.' }] } } }),
+      node('garage', { state: 'asleep' }, { gpu: 'A4000', presence: 'sleeps', since_ms: Date.now() - 600 * MIN, models: laptopModels(), sleep: { can_wake: true, failure: { code: 'never_answered', words: 'did not wake: called 14 times, nothing heard for 120 s', checklist: [{ what: 'The lights at its network socket', how: 'Dark while it sleeps: the card has no power. Turn off ErP in the firmware.' }, { what: 'The address', how: '`ip link` shows it: it must be the MAC of the cable\u2019s own card.' }] } } }),
     ],
     requests: [],
     problems: [],
     prompts: [{ node: 'tower', model: 'coder', client: 'cline', until_ms: Date.now() + 17_000 }],
+  }),
+  /** Two machines lead, the others stand in compact cards: each state of a wake in one of them. */
+  crowd: () => ({
+    nodes: [
+      nas(),
+      workstation({ sleep: { can_wake: true, can_sleep: true, usual_ms: 41_000 }, models: [model('qwen3-coder:30b', 18.6, '30.5B', 'Q4_K_M', inMemory(19.9, inMinutes(27))), model('gpt-oss:20b', 13.8, '20.9B', 'MXFP4', inMemory(13.8, inMinutes(3))), model('devstral:24b', 14.3, '23.6B', 'Q4_K_M', inMemory(14.3, NEVER))] }),
+      ...houses.lamp().nodes.slice(1),
+      node('attic', { state: 'asleep' }, { presence: 'sleeps', since_ms: Date.now() - 90 * MIN }),
+      node('hall', { state: 'up' }, { gpu: 'RTX 3060', vram_bytes: 12 * GIB, models: [model('hf.co/unsloth/Qwen3-Coder-480B-A35B-Instruct-1M-GGUF:UD-Q4_K_XL', 276.8, '480B', 'Q4_K_XL', inMemory(281.2, inMinutes(1), 180)), model('gemma3:4b', 3.3, '4.3B', 'Q4_K_M', inMemory(4.1, inMinutes(4)))] }),
+    ],
+    requests: [request('open-webui', 'coder', 'devbox', { stage: 'waking' }, 9), request('n8n nightly', 'gpt-oss:20b', 'tower', { stage: 'sent' }, 6), claude()],
+    problems: [],
   }),
   many: () => ({
     nodes: Array.from({ length: 30 }, (_, n) => node(`gpu-${String(n + 1).padStart(2, '0')}`, { state: n % 4 === 3 ? 'asleep' : 'up' }, { gpu: 'RTX 4090', vram_bytes: 24 * GIB, models: n % 3 === 0 ? workstationModels() : laptopModels(), active: n % 3 })),

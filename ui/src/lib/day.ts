@@ -11,6 +11,9 @@ function shares(cell: Cell): Partial<Record<Kind, number>> {
   return { [cell.cell === 'answered' ? 'up' : cell.cell]: 100 };
 }
 
+/** The day of a machine of which nothing is known yet. */
+export const NO_DAY: readonly Cell[] = Array.from({ length: 96 }, () => ({ cell: 'no-data' }) as const);
+
 /** One sentence that says what the bar shows. */
 export function daySentence(cells: readonly Cell[]): string {
   const sum: Record<Kind, number> = { up: 0, asleep: 0, away: 0, down: 0, 'no-data': 0 };

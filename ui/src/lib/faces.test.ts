@@ -1,8 +1,9 @@
 // From data to glyphs and words: every state, loaded models, requests, the line and the lamp of the house.
 import { describe, expect, it } from 'vitest';
-import { houseLamp, houseLine, isNodeName, loadedNote, memoryInUse, nodeFace, nodeMeta, otherName, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps } from './faces';
+import { houseLamp, houseLine, isNodeName, loadedNote, memoryInUse, nodeFace, nodeMeta, otherName, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps, wakeWaiters } from './faces';
 import { house, model, node, NOON, request } from './fixture';
 import type { Gateway } from './types/Gateway';
+import type { State } from './types/State';
 
 const plain = (text: string | null): string | null => (text === null ? null : text.replace(/\u00A0/g, ' '));
 
@@ -55,6 +56,37 @@ describe('a node', () => {
     expect(memoryInUse(node())).toBe('');
     const all = [model({ loaded: true, vram_bytes: 2 ** 31, loaded_bytes: 2 ** 31 })];
     expect(plain(memoryInUse(node({ state: 'up' }, { models: all, vram_bytes: 2 ** 31 + 1, vram_typed: false })))).toBe('2.1 GB in use');
+  });
+
+  it('tells how long it has been waking, not how long it slept, and of how long', () => {
+    const { sleep } = node();
+    const waking = { stage: 'reachable' as const, started_ms: NOON - 23_000, timeout_ms: 120_000, rounds: 2, waiters: 0, by_person: true, asked_by: null };
+    const face = (change: Partial<typeof sleep>): string => nodeFace(node({ state: 'waking', stage: 'reachable' }, { sleep: { ...sleep, can_wake: true, ...change } }), NOON).more;
+    expect(face({ waking })).toBe('0:23');
+    expect(face({ waking, usual_ms: 41_000 })).toBe('0:23 of ~0:41');
+    expect(face({ usual_ms: 41_000 })).toBe('42:00');
+  });
+
+  it('says who waits for its wake, how many first', () => {
+    const waking = { stage: 'reachable' as const, started_ms: NOON, timeout_ms: 120_000, rounds: 2, waiters: 3, by_person: false, asked_by: 'open-webui for coder' };
+    const who = (change: Partial<typeof waking>, state = 'waking' as 'waking' | 'asleep'): string | null =>
+      plain(wakeWaiters(node({ state, stage: 'reachable' } as State, { sleep: { ...node().sleep, waking: { ...waking, ...change } } })));
+    expect(who({})).toBe('3 waiting · open-webui for coder');
+    expect(who({ waiters: 0, asked_by: null as unknown as string })).toBe('');
+    expect(who({}, 'asleep')).toBe('');
+  });
+
+  it('that did not wake is a problem, named, until it is tried again', () => {
+    const failure = { code: 'never_answered', words: 'did not wake: called 5 times', checklist: [] };
+    const face = (state: State, change = {}): string[] => {
+      const { glyph, word, lamp } = nodeFace(node(state, { sleep: { ...node().sleep, can_wake: true, failure, ...change } }), NOON);
+      return [glyph, word, lamp];
+    };
+    expect(face({ state: 'asleep' })).toEqual(['problem', 'did not wake', 'problem']);
+    expect(face({ state: 'away' })).toEqual(['problem', 'did not wake', 'problem']);
+    expect(face({ state: 'asleep' }, { failure: null })).toEqual(['asleep', 'asleep', 'asleep']);
+    expect(face({ state: 'up' })[1]).toBe('up');
+    expect(face({ state: 'waking', stage: 'packet' })[1]).toBe('waking');
   });
 
   it('has the steps of its wake', () => {
@@ -128,6 +160,8 @@ describe('the house', () => {
     const problems = [{ code: 'x', level: 'problem' as const, message: 'm', hint: null, node: null }];
     expect(plain(houseLine(house({ nodes, problems })))).toBe('2 of 3 machines up, 1 waking, 1 to look at');
     expect(plain(houseLine(house({ nodes: [node()] })))).toBe('1 of 1 machine up');
+    const failure = { code: 'never_answered', words: 'did not wake', checklist: [] };
+    expect(plain(houseLine(house({ nodes: [node(), node({ state: 'asleep' }, { name: 'b', sleep: { ...node().sleep, failure } })], problems })))).toBe('1 of 2 machines up, 1 did not wake, 1 to look at');
   });
 
   it('has one lamp, the most pressing first', () => {

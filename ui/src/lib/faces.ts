@@ -7,7 +7,7 @@ import type { Node } from './types/Node';
 import type { Request } from './types/Request';
 import type { Snapshot } from './types/Snapshot';
 import type { Stage } from './types/Stage';
-import { cloudWord, engineTitle, loadingWord, stageWord, stateWord, words } from './words';
+import { cloudWord, engineTitle, failedWord, loadingWord, stageWord, stateWord, words } from './words';
 
 /** The glyphs of the design: six shapes for the eight states of the gateway. */
 export type Glyph = 'up' | 'asleep' | 'waking' | 'away' | 'problem' | 'cloud';
@@ -28,12 +28,32 @@ const GLYPHS: Record<Node['state'], Glyph> = {
   down: 'problem',
 };
 
+/** It was to be woken and did not come: a person should look, whatever it was before. */
+export function failedToWake(node: Node): boolean {
+  return (node.state === 'asleep' || node.state === 'away') && node.sleep.failure !== null && node.sleep.waking === null;
+}
+
+/** How long a wake has lasted, of how long it usually does: `0:23 of ~0:41`. */
+export function wakeClock(node: Node, now_ms: number): string {
+  const { waking, usual_ms } = node.sleep;
+  const now = watch(now_ms - (waking?.started_ms ?? node.since_ms));
+  return waking === null || usual_ms === null ? now : words.node.waited(now, watch(Math.max(1_000, usual_ms)));
+}
+
+/** Who waits for a machine that wakes: how many first, because a long name is cut at its end. */
+export function wakeWaiters(node: Node): string {
+  const { waking } = node.sleep;
+  if (node.state !== 'waking' || waking === null) return '';
+  return [waking.waiters > 0 ? words.node.waiters(waking.waiters) : null, waking.asked_by].filter(Boolean).join(` ${words.dot} `);
+}
+
 /** How a node's state is shown. */
 export function nodeFace(node: Node, now_ms: number): NodeFace {
   const glyph = GLYPHS[node.state];
   const lasted = now_ms - node.since_ms;
   const lit = node.state === 'up' && loaded(node).length > 0;
   const face = { glyph, word: stateWord[node.state], more: '', lamp: glyph as LampShape, lit };
+  if (failedToWake(node)) return { ...face, glyph: 'problem', lamp: 'problem', word: failedWord };
   switch (node.state) {
     case 'unknown':
       return face;
@@ -45,7 +65,7 @@ export function nodeFace(node: Node, now_ms: number): NodeFace {
       return { ...face, more, lamp: lit ? 'lit' : 'low' };
     }
     case 'waking':
-      return { ...face, word: node.stage === 'loading' ? loadingWord : face.word, more: watch(lasted) };
+      return { ...face, word: node.stage === 'loading' ? loadingWord : face.word, more: wakeClock(node, now_ms) };
     case 'asleep':
     case 'away':
       return { ...face, more: age(lasted) };
@@ -134,12 +154,14 @@ export function routing(gateway: Gateway): { mode: Mode; until_ms: number | null
   return { mode: gateway.mode, until_ms: gateway.mode === 'paused' ? gateway.paused_until_ms : null };
 }
 
-/** The one line beside the title: `2 of 3 machines up, 1 waking, 1 to look at`. */
+/** The one line beside the title: `2 of 3 machines up, 1 waking, 1 did not wake, 1 to look at`. */
 export function houseLine(snapshot: Snapshot): string {
   if (snapshot.nodes.length === 0) return words.house.none;
   const count = (state: Node['state']): number => snapshot.nodes.filter((node) => node.state === state).length;
   const parts = [words.house.up(count('up') + count('degraded'), snapshot.nodes.length)];
   if (count('waking') > 0) parts.push(words.house.waking(count('waking')));
+  const failed = snapshot.nodes.filter(failedToWake).length;
+  if (failed > 0) parts.push(words.house.failed(failed));
   if (snapshot.problems.length > 0) parts.push(words.house.problem(snapshot.problems.length));
   return parts.join(', ');
 }

@@ -19,6 +19,12 @@ describe('news', () => {
     expect(news(before, after)).toEqual(['workstation is down', 'nas was added', 'laptop was removed', 'workstation is down']);
     expect(news(after, { ...after, seq: 2 })).toEqual([]);
   });
+
+  it('tells that a machine did not wake', () => {
+    const failure = { code: 'never_answered', words: 'did not wake', checklist: [] };
+    const failed = house({ nodes: [node({ state: 'asleep' }, { sleep: { ...node().sleep, failure } })] });
+    expect(news(house({ nodes: [node({ state: 'waking', stage: 'packet' })] }), failed)).toEqual(['workstation did not wake']);
+  });
 });
 
 describe('talk', () => {

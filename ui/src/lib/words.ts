@@ -32,6 +32,9 @@ export const stateWord: Record<State['state'], string> = {
 /** A machine that leads out of the house, while it answers. */
 export const cloudWord = 'cloud';
 
+/** A machine that was to be woken, and did not come. */
+export const failedWord = 'did not wake';
+
 /** A waking node whose engine is up already. */
 export const loadingWord = 'loading';
 
@@ -77,6 +80,7 @@ export const words = {
     none: 'no machines yet',
     up: (up: number, all: number) => `${up} of ${n(all, 'machine')} up`,
     waking: (count: number) => `${count} waking`,
+    failed: (count: number) => `${count} did not wake`,
     problem: (count: number) => `${count} to look at`,
     connecting: 'connecting',
     lost: 'not connected',
@@ -149,15 +153,14 @@ export const words = {
     nothingLoaded: (node: string) => `nothing is loaded on ${node}`,
     more: (name: string) => `More about ${name}`,
     wake: 'Wake',
-    wakeNow: (name: string) => `Waking ${name}`,
     cancelWake: 'Cancel',
     cancelled: (name: string) => `${name} is not being woken any more`,
     putToSleep: 'Put to sleep',
     toldToSleep: (name: string) => `${name} was told to sleep`,
     home: 'This is home too',
     homeNow: (name: string) => `${name} is at home here too`,
-    waited: (now: string, usual: string) => `${now} of about ${usual}`,
-    waiters: (count: number) => `${n(count, 'request')} waiting`,
+    waited: (now: string, usual: string) => `${now} of ~${usual}`,
+    waiters: (count: number) => `${count} waiting`,
     whyNot: 'Why?',
     again: 'Try again',
     failed: (words: string) => `It ${words}.`,
@@ -168,6 +171,7 @@ export const words = {
     keptAwake: (name: string) => `${name} is kept awake while it answers`,
     notKeptAwake: (name: string) => `${name} is not kept awake any more`,
     past: 'Past wakes',
+    pastHide: 'Hide past wakes',
     pastNone: 'Never woken by Lamplighter yet.',
     pastFailed: 'The past cannot be read just now.',
     pastBy: { person: 'by you', request: 'by a request' } as const,
@@ -180,7 +184,7 @@ export const words = {
     asLastSeen: 'as last seen',
     wakeProgress: (name: string, stage: string, time: string) => `waking ${name}, ${stage}, ${time}`,
     engineStage: (engine: string) => engine,
-    nowState: (name: string, state: string) => `${name} is ${state}`,
+    nowState: (name: string, state: string) => (state === failedWord ? `${name} ${state}` : `${name} is ${state}`),
     added: (name: string) => `${name} was added`,
     gone: (name: string) => `${name} was removed`,
   },
