@@ -21,6 +21,7 @@ beforeEach(async () => {
   page = await visit(browser, mock);
 });
 
+const IDLE = { can_wake: false, can_sleep: false, waking: null, failure: null, usual_ms: null, elsewhere: false, kept_awake: 'no', naps: false, gpu_lost: false };
 const press = async (...keys) => {
   for (const key of keys) await page.keyboard.press(key);
 };
@@ -41,6 +42,8 @@ const tabTo = async (name, most = 60) => {
   }
   assert.fail(`Tab never reaches ${name}`);
 };
+/** Waits until the focus rests on the page itself, which is not the same as nowhere. */
+const rests = () => page.waitForFunction(() => document.activeElement?.tagName === 'MAIN');
 const status = (text) => page.locator('[role="status"]', { hasText: text }).waitFor({ state: 'attached' });
 
 describe('by keyboard alone', () => {
@@ -65,10 +68,22 @@ describe('by keyboard alone', () => {
     await status('tower is waking');
     assert.ok(mock.asked().some((one) => one.does === 'POST nodes/tower/wake'));
     await tabTo(/^Last 24 hours/);
+    await focused(/^Last 24 hours: up/);
     await press('End');
-    await status(/^\d\d:\d\d (asleep|up)/);
+    await status(/^\d\d:\d\d–(now|\d\d:\d\d) (asleep|up)/);
     await press('Home');
-    await status(/no data/);
+    await status(/^\w{3} \d\d:\d\d–\d\d:\d\d no data/);
+    const tip = page.locator('.tip');
+    const spot = () => tip.evaluate((one) => ({ at: one.getBoundingClientRect(), bar: one.parentElement.getBoundingClientRect(), ink: getComputedStyle(one).color, ground: getComputedStyle(one).backgroundColor }));
+    const first = await spot();
+    assert.ok(Math.abs(first.at.left - first.bar.left) < 6, 'the first cell has its words above it');
+    assert.notEqual(first.ink, first.ground);
+    await press('End');
+    const last = await spot();
+    assert.ok(Math.abs(last.at.right - last.bar.right) < 6, 'and so has the last');
+    await press('Escape');
+    await tip.waitFor({ state: 'detached' });
+    await focused(/^Last 24 hours: up/);
   });
 
   it('F6 goes round the regions, both ways', async () => {
@@ -126,6 +141,11 @@ describe('by keyboard alone', () => {
     await press('Enter');
     await page.getByRole('listitem').filter({ hasText: 'Open WebUI' }).waitFor({ state: 'detached' });
     await status('Request cancelled');
+    await focused(/^Cancel this request: n8n/);
+    await press('Enter');
+    await focused(/^Cancel this request: Claude Code/);
+    await press('Enter');
+    await focused(/^Now$/);
   });
 
   it('a machine is added: identified when typing stops, named by its address, wrong input named', async () => {
@@ -144,7 +164,7 @@ describe('by keyboard alone', () => {
     await press('Control+A');
     await page.keyboard.type('attic');
     await press('Tab', 'ArrowUp', 'Enter');
-    await page.locator('[data-node="attic"]').waitFor();
+    await focused(/^attic, looking/);
     await status('attic was added');
     const { body } = mock.asked().find((one) => one.does === 'POST nodes');
     assert.deepEqual(body, { url: 'http://Attic.local:11434', presence: 'sleeps', name: 'attic' });
@@ -177,6 +197,47 @@ describe('by keyboard alone', () => {
     await press('Enter');
     await page.locator('[data-node="laptop"]').waitFor({ state: 'detached' });
     await status('laptop was removed');
+    await rests();
+  });
+
+  it('the focus stays with a machine that is woken, and goes to its card when the button goes', async () => {
+    await mock.mock({ house: 'lamp', say: 0, forget: true });
+    await page.getByRole('heading', { name: 'tower' }).waitFor();
+    await page.locator('[data-node="tower"]').focus();
+    await tabTo(/^Wake$/);
+    await press('Enter', 'Enter');
+    await focused(/^Cancel$/);
+    assert.deepEqual(mock.asked().map((one) => one.does), ['POST nodes/tower/wake'], 'a hasty second press takes nothing back');
+    await mock.mock({ node: { name: 'tower', state: 'up', sleep: { ...IDLE, can_wake: true } } });
+    await focused(/^tower, up/);
+  });
+
+  it('the focus goes from a question to its machine, from a problem too, and from a notice to the page', async () => {
+    await mock.mock({ house: 'lamp', say: 0, forget: true });
+    await page.locator('.notice').getByRole('button', { name: 'Wake' }).focus();
+    await press('Enter');
+    await focused(/^tower, /);
+    await mock.mock({ house: 'naps', say: 0, forget: true });
+    await page.getByRole('region', { name: 'To look at' }).getByRole('button', { name: 'Keep awake while it answers' }).focus();
+    await press('Enter');
+    await focused(/^workstation, /);
+    await mock.mock({ house: 'paused', say: 0, forget: true });
+    await page.getByRole('button', { name: 'Resume' }).focus();
+    await press('Enter');
+    await rests();
+    await mock.mock({ house: 'lively', say: 0 });
+    await page.getByRole('button', { name: /^Cancel this request: n8n/ }).focus();
+    await mock.mock({ requests: [] });
+    await focused(/^Now$/);
+  });
+
+  it('the first machine of an empty house gets the focus, where its button was', async () => {
+    await mock.mock({ house: 'empty', say: 0, forget: true });
+    await page.locator('.empty').getByRole('button', { name: 'Add a machine…' }).focus();
+    await press('Enter');
+    await page.keyboard.type('attic');
+    await press('Enter');
+    await focused(/^attic, looking/);
   });
 
   it('? shows the keys, but not while typing', async () => {

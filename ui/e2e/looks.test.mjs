@@ -35,6 +35,11 @@ const lose = async (page) => {
   await page.waitForSelector('main[data-contact="lost"]');
   await page.getByText('No contact with the gateway').waitFor();
 };
+const walk = async (page) => {
+  await page.locator('.cells[role="img"]').first().focus();
+  for (const key of ['Home', 'ArrowRight']) await page.keyboard.press(key);
+  await page.locator('.tip').waitFor();
+};
 const addFound = async (page) => {
   await click('Add a machine')(page);
   await page.getByLabel('Address').fill('gpu.local');
@@ -80,6 +85,8 @@ const LOOKS = [
   ['adding a machine', 'lively', { theme: 'dark' }, addFound],
   ['adding it wrongly, 200 % text', 'lively', { text: 200 }, addWrong],
   ['shortcuts', 'lively', {}, click('Keyboard shortcuts')],
+  ['walking a day', 'crowd', { width: 900 }, walk],
+  ['walking a day, dark', 'lively', { theme: 'dark' }, walk],
 ];
 
 describe('looks', () => {

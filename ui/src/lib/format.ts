@@ -62,6 +62,11 @@ export function moment(at_ms: number, now_ms: number): string {
   return (gone < 6 * DAY ? WEEKDAY : DATE).format(at_ms).replace(',', '');
 }
 
+/** From when to when: `14:00–14:15`, `Thu 14:00–14:15`; without an end `14:00–now`. */
+export function span(from_ms: number, to_ms: number | null, now_ms: number): string {
+  return `${moment(from_ms, now_ms)}–${to_ms === null ? words.day.now : HOUR_MINUTE.format(to_ms)}`;
+}
+
 /** Since when, as the tray says it: `since 14:02`, `since yesterday 14:02`, `for 4 days`. */
 export function since(at_ms: number, now_ms: number): string {
   const midnight = (ms: number): number => new Date(ms).setHours(0, 0, 0, 0);
