@@ -35,6 +35,11 @@ const lose = async (page) => {
   await page.waitForSelector('main[data-contact="lost"]');
   await page.getByText('No contact with the gateway').waitFor();
 };
+const past = async (page) => {
+  await click('More about tower')(page);
+  await page.getByRole('menuitem', { name: 'Past wakes' }).click();
+  await page.getByText('did not wake, 120').waitFor();
+};
 const walk = async (page) => {
   await page.locator('.cells[role="img"]').first().focus();
   for (const key of ['Home', 'ArrowRight']) await page.keyboard.press(key);
@@ -84,6 +89,8 @@ const LOOKS = [
   ['a machine’s menu', 'lively', {}, click('More about workstation')],
   ['adding a machine', 'lively', { theme: 'dark' }, addFound],
   ['adding it wrongly, 200 % text', 'lively', { text: 200 }, addWrong],
+  ['past wakes, compact', 'crowd', { width: 700 }, past],
+  ['past wakes, dark', 'lamp', { theme: 'dark' }, past],
   ['shortcuts', 'lively', {}, click('Keyboard shortcuts')],
   ['walking a day', 'crowd', { width: 900 }, walk],
   ['walking a day, dark', 'lively', { theme: 'dark' }, walk],
@@ -187,6 +194,27 @@ describe('looks', () => {
       }
       await page.context().close();
     }
+  });
+
+  it('past wakes can be read in the narrowest card, on one scale, below the models, without stretching the neighbours', async () => {
+    await mock.mock({ house: 'crowd', say: 0 });
+    const page = await visit(browser, mock, { width: 700, height: 900 });
+    const neighbour = page.locator('[data-node="devbox"]');
+    const height = (await neighbour.boundingBox()).height;
+    await past(page);
+    await page.locator('[data-node="tower"] .fold').click();
+    await page.getByRole('list', { name: 'Models on tower' }).waitFor();
+    assert.equal((await neighbour.boundingBox()).height, height);
+    const section = page.getByRole('region', { name: 'Past wakes' });
+    assert.ok((await section.boundingBox()).y > (await page.getByRole('list', { name: 'Models on tower' }).boundingBox()).y, 'the models stand under their button');
+    const rows = await section.evaluate((one) => [...one.querySelectorAll('li')].map((row) => ({ cut: [...row.querySelectorAll('.num, .said')].filter((part) => part.scrollWidth > part.clientWidth).length, by: row.querySelector('.by').clientWidth, bar: [...row.querySelectorAll('.past-bar i')].reduce((sum, part) => sum + part.getBoundingClientRect().width, 0) })));
+    assert.equal(rows.length, 3);
+    assert.deepEqual(rows.map((row) => row.cut), [0, 0, 0], 'time and outcome are whole');
+    for (const row of rows) assert.ok(row.by >= 60, `${row.by} px for whoever asked`);
+    assert.ok(Math.abs(rows[0].bar / rows[2].bar - 41 / 120) < 0.03, `${rows[0].bar} px are 41 s, ${rows[2].bar} px are 120 s`);
+    await click('More about tower')(page);
+    await page.getByRole('menuitem', { name: 'Hide past wakes' }).click();
+    await section.waitFor({ state: 'detached' });
   });
 
   it('a card does not grow when its day becomes known', async () => {
