@@ -42,9 +42,12 @@ describe('the way in', () => {
   });
 
   it('a key that is no longer valid says so, and a new link in the same tab helps', async () => {
+    await mock.mock({ house: 'demo' });
     const page = await open();
     await mock.mock({ token: 'another', cut: true });
     await page.getByText('no longer valid').waitFor();
+    assert.equal(await page.getByRole('navigation', { name: 'Nodes' }).count(), 0, 'no old states beside a locked page');
+    await page.getByText('lamplighter --demo open').waitFor();
     await page.evaluate((hash) => (location.hash = hash), new URL(mock.open()).hash);
     await page.waitForSelector('main[data-contact="live"]');
   });

@@ -69,6 +69,7 @@ const LOOKS = [
   ['all eight states', 'states', {}],
   ['all eight states, dark', 'states', { theme: 'dark' }],
   ['empty', 'empty', {}],
+  ['empty, 360 px, 200 % text', 'empty', { width: 360, height: 760, text: 200 }],
   ['idle', 'idle', { theme: 'dark' }],
   ['found on this computer', 'one', {}],
   ['cloud', 'cloud', { theme: 'dark' }],
@@ -136,6 +137,56 @@ describe('looks', () => {
       assert.deepEqual(wrong, [], house);
       await page.context().close();
     }
+  });
+
+  it('messages stand above what needs a look, and cover none of its buttons', async () => {
+    await mock.mock({ house: 'states', say: 0 });
+    for (const look of [{}, { width: 360, height: 760 }, { width: 520, height: 800, text: 200 }]) {
+      const page = await visit(browser, mock, look);
+      const page_height = () => page.evaluate(() => document.querySelector('.page').clientHeight);
+      const before = await page_height();
+      await click(/Copy base URL/)(page);
+      const toast = page.locator('.toast');
+      await toast.waitFor();
+      const [over, under] = [await toast.boundingBox(), await page.locator('.problems').boundingBox()];
+      assert.ok(over.y + over.height <= under.y, JSON.stringify([over, under]));
+      assert.ok(over.x >= 0 && over.x + over.width <= (look.width ?? 960), JSON.stringify(over));
+      assert.equal(await page_height(), before, 'and nothing moves');
+      await page.context().close();
+    }
+  });
+
+  it('the line of the house is whole at every width, with room around it', async () => {
+    await mock.mock({ house: 'crowd', say: 0 });
+    for (const width of [360, 520, 700, 824, 900, 960, 1100, 1400]) {
+      const page = await visit(browser, mock, { width, height: 700 });
+      const { cut, title, near } = await page.evaluate(() => {
+        const line = document.querySelector('.bar .sub');
+        const box = line.getBoundingClientRect();
+        const others = [...document.querySelectorAll('.bar > :not(.sub, .sp)')].map((one) => one.getBoundingClientRect());
+        const near = others.filter((one) => one.right + 3 > box.left && one.left - 3 < box.right && one.bottom + 3 > box.top && one.top - 3 < box.bottom);
+        return { cut: line.scrollWidth > line.clientWidth, title: line.title, near: near.length };
+      });
+      assert.deepEqual([cut, near], [false, 0], `${width} px`);
+      assert.match(title, /did not wake$/);
+      await page.context().close();
+    }
+  });
+
+  it('where the system chooses the colours, controls have edges and pictures keep their fills', async () => {
+    const edge = (one) => parseFloat(getComputedStyle(one).borderTopWidth);
+    await mock.mock({ house: 'lamp', say: 0 });
+    const page = await visit(browser, mock);
+    await page.emulateMedia({ forcedColors: 'active' });
+    await page.locator('.cells[role="img"]').first().waitFor();
+    for (const what of ['.card', '.btn', '.find', '.notice']) assert.ok((await page.locator(what).first().evaluate(edge)) >= 1, `${what} has no edge`);
+    const fills = (what) => page.evaluate((of) => new Set([...document.querySelectorAll(of)].map((one) => getComputedStyle(one).background)).size, what);
+    assert.ok((await fills('.cells i')) >= 4, 'the quarters of a day are told apart');
+    assert.ok((await fills('.steps i')) >= 3, 'and so are the stages of a wake');
+    await click('Add a machine')(page);
+    await page.getByRole('dialog').waitFor();
+    for (const what of ['dialog .inp', 'dialog .btn', 'dialog']) assert.ok((await page.locator(what).first().evaluate(edge)) >= 1, `${what} has no edge`);
+    assert.equal(await page.locator('dialog .radio').first().evaluate((one) => getComputedStyle(one).appearance), 'auto');
   });
 
   it('without a key it says what to run', async () => {

@@ -1,6 +1,6 @@
 // From data to glyphs and words: every state, loaded models, requests, the line and the lamp of the house.
 import { describe, expect, it } from 'vitest';
-import { houseLamp, houseLine, isNodeName, loadedNote, memoryInUse, nodeFace, nodeMeta, otherName, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps, wakeWaiters } from './faces';
+import { houseLamp, houseLine, isNodeName, loadedNote, memoryInUse, nodeFace, nodeMeta, openCommand, otherName, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps, wakeWaiters } from './faces';
 import { house, model, node, NOON, request } from './fixture';
 import type { Gateway } from './types/Gateway';
 import type { State } from './types/State';
@@ -128,6 +128,28 @@ describe('a request', () => {
     expect(text({ stage: 'streaming' })).toBe('streaming');
   });
 
+  it('waits for its turn, a machine, a model or the first token', () => {
+    const wait = (change: object, nodes = [node({ state: 'up' }, { models: [model({ loaded: true })] })]): string => requestFace(request(change), nodes, NOON, NOON).wait;
+    expect(wait({ stage: 'queued' })).toBe('q');
+    expect(wait({ stage: 'queued' }, [node({ state: 'waking', stage: 'packet' })])).toBe('w');
+    expect(wait({ stage: 'waking' })).toBe('w');
+    expect(wait({ stage: 'sent' }, [node()])).toBe('l');
+    expect(wait({ stage: 'sent' })).toBe('f');
+    expect(wait({ stage: 'streaming' })).toBe('f');
+  });
+
+  it('says how long it will wait for a machine, whenever that wake began', () => {
+    const line = (ago: number, usual_ms: number | null): string | null => {
+      const waking = { stage: 'packet' as const, started_ms: NOON - ago, timeout_ms: 120_000, rounds: 1, waiters: 1, by_person: false, asked_by: null };
+      const tower = node({ state: 'waking', stage: 'packet' }, { sleep: { ...node().sleep, waking, usual_ms } });
+      return plain(requestFace(request({ stage: 'waking' }), [tower], NOON, NOON).line);
+    };
+    expect(line(8_000, 41_000)).toBe('waking 0:08 of ~0:41');
+    expect(line(20_000, 41_000)).toBe('waking 0:08 of ~0:29');
+    expect(line(8_000, null)).toBe('0:08 · waking workstation');
+    expect(plain(requestFace(request({ stage: 'queued', ahead: 0 }), [], NOON, NOON).line)).toBe('0:08 · next in line');
+  });
+
   it('has a speed from events since the first byte, once that means something', () => {
     const streaming = request({ stage: 'streaming', first_byte_ms: NOON - 2_000, events: 187 });
     expect(tokensPerSecond(streaming, NOON)).toBe(93);
@@ -175,6 +197,16 @@ describe('the house', () => {
     expect(houseLamp(house({ nodes: [node({ state: 'waking', stage: 'api' })], requests: [request()] }))).toBe('waking');
     expect(houseLamp(house({ gateway: paused, nodes: [node()] }))).toBe('paused');
     expect(houseLamp(house({ gateway: paused, problems: [{ ...notice[0]!, level: 'problem' }] }))).toBe('alert');
+  });
+
+  it('is found again by the file it runs with', () => {
+    const { gateway } = house();
+    expect(openCommand(null)).toBe('lamplighter open');
+    expect(openCommand(gateway)).toBe('lamplighter open');
+    expect(openCommand({ ...gateway, config_path: 'C:\\Users\\Ada\\AppData\\Roaming\\lamplighter\\config.toml' })).toBe('lamplighter open');
+    expect(openCommand({ ...gateway, demo: true })).toBe('lamplighter --demo open');
+    expect(openCommand({ ...gateway, config_path: '/srv/house.toml' })).toBe('lamplighter --config /srv/house.toml open');
+    expect(openCommand({ ...gateway, config_path: '/srv/my house.toml' })).toBe('lamplighter --config "/srv/my house.toml" open');
   });
 
   it('routes by itself unless the gateway says otherwise', () => {

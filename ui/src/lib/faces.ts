@@ -154,6 +154,17 @@ export function routing(gateway: Gateway): { mode: Mode; until_ms: number | null
   return { mode: gateway.mode, until_ms: gateway.mode === 'paused' ? gateway.paused_until_ms : null };
 }
 
+/** Where the configuration file is when no other is named, on every system. */
+const USUAL_PATH = /[\\/]lamplighter[\\/]config\.toml$/;
+
+/** What to run for a fresh way in: each gateway is found by the file that it runs with. */
+export function openCommand(gateway: Gateway | null): string {
+  if (gateway?.demo) return words.contact.openDemo;
+  if (gateway === null || USUAL_PATH.test(gateway.config_path)) return words.contact.open;
+  const path = gateway.config_path;
+  return words.contact.openOf(/\s/.test(path) ? `"${path}"` : path);
+}
+
 /** The one line beside the title: `2 of 3 machines up, 1 waking, 1 did not wake, 1 to look at`. */
 export function houseLine(snapshot: Snapshot): string {
   if (snapshot.nodes.length === 0) return words.house.none;
@@ -193,7 +204,9 @@ export function otherName(request: Request): string | null {
 }
 
 /** What a live request says: its words, and how long it waited and streamed. */
-export type RequestFace = { text: string; rate: string; clock: string; waited_ms: number; streamed_ms: number };
+export type RequestFace = { text: string; line: string; wait: WaitKind; rate: string; clock: string; waited_ms: number; streamed_ms: number };
+/** What a request waits for, as the design colours it: its turn, a machine, a model, the first token. */
+export type WaitKind = 'q' | 'w' | 'l' | 'f';
 
 /** How a request under way is shown. `at_ms` is when its counts were taken. */
 export function requestFace(request: Request, nodes: readonly Node[], now_ms: number, at_ms: number): RequestFace {
@@ -202,8 +215,31 @@ export function requestFace(request: Request, nodes: readonly Node[], now_ms: nu
   const waited_ms = Math.max(0, (first ?? now_ms) - request.started_ms);
   const streamed_ms = first === null ? 0 : Math.max(0, now_ms - first);
   const speed = tokensPerSecond(request, at_ms);
-  const face = { rate: speed === null ? '' : words.now.rate(rate(speed)), clock, waited_ms, streamed_ms };
-  return { ...face, text: requestText(request, nodes) };
+  const text = requestText(request, nodes);
+  const told = speed === null ? '' : words.now.rate(rate(speed));
+  const wait = waitKind(request, nodes);
+  const usual = wait === 'w' ? wakeExpected(request, nodes) : null;
+  const line = usual === null ? `${clock} ${words.dot} ${told || text}` : `${stateWord.waking} ${words.node.waited(clock, watch(usual))}`;
+  return { text, line, wait, rate: told, clock, waited_ms, streamed_ms };
+}
+
+function waitKind(request: Request, nodes: readonly Node[]): WaitKind {
+  const node = nodes.find((one) => one.name === request.node);
+  if (request.stage === 'waking' || (request.stage === 'queued' && node?.state === 'waking')) return 'w';
+  if (request.stage === 'queued') return 'q';
+  return request.stage === 'sent' && loads(request, node) ? 'l' : 'f';
+}
+
+/** Is the model read into memory first? */
+function loads(request: Request, node: Node | undefined): boolean {
+  return node?.models.find((one) => one.name === (request.node_model ?? request.model))?.loaded === false;
+}
+
+/** How long a request will have waited when its machine is usually awake: the wake may have begun before it or after. */
+function wakeExpected(request: Request, nodes: readonly Node[]): number | null {
+  const sleep = nodes.find((one) => one.name === request.node)?.sleep;
+  if (!sleep?.waking || sleep.usual_ms === null) return null;
+  return Math.max(1_000, sleep.waking.started_ms + sleep.usual_ms - request.started_ms);
 }
 
 function requestText(request: Request, nodes: readonly Node[]): string {
@@ -215,11 +251,9 @@ function requestText(request: Request, nodes: readonly Node[]): string {
       return request.ahead === 0 ? words.now.nextInLine : words.now.inLine(request.ahead + 1);
     case 'waking':
       return words.now.waking(request.node ?? request.model);
-    case 'sent': {
-      const model = node?.models.find((one) => one.name === (request.node_model ?? request.model));
-      if (model?.loaded === false) return words.now.loading;
+    case 'sent':
+      if (loads(request, node)) return words.now.loading;
       return request.stream ? words.now.firstToken : words.now.working(request.operation);
-    }
     case 'streaming':
       return words.now.streaming;
   }

@@ -47,7 +47,7 @@ export const stageWord: Record<Stage, string> = {
 
 export const presence: Record<Presence, { title: string; effect: string }> = {
   'always-on': { title: 'Always on', effect: 'Should answer at any hour. Silence is a problem.' },
-  sleeps: { title: 'Sleeps', effect: 'Off by plan, quiet is normal.' },
+  sleeps: { title: 'Sleeps', effect: 'Off by plan, quiet is normal. To wake it, write `[node.wake]` into the configuration file.' },
   'comes-and-goes': { title: 'Comes and goes', effect: 'A laptop: gone without alarm.' },
 };
 
@@ -131,6 +131,7 @@ export const words = {
     noneLoaded: 'no model loaded',
     loadedUnknown: 'this engine does not tell what is loaded',
     looking: 'first look under way',
+    cannotWake: (path: string) => `cannot be woken yet: write \`[node.wake]\` for it into \`${path}\``,
     keptWarm: 'kept warm',
     unloadsIn: (time: string) => `unloads in ${time}`,
     unloadsNow: 'unloads now',
@@ -272,6 +273,8 @@ export const words = {
     lockedRefused: 'The key of this page is no longer valid',
     lockedHint: 'For a fresh one run this on the computer where Lamplighter runs:',
     open: 'lamplighter open',
+    openDemo: 'lamplighter --demo open',
+    openOf: (path: string) => `lamplighter --config ${path} open`,
   },
 
   empty: {
