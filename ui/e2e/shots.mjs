@@ -39,6 +39,9 @@ for (const theme of ['light', 'dark']) {
     await page.getByRole('menuitem', { name: 'Past wakes' }).click();
     await page.getByText('did not wake, 120 s').waitFor();
   });
+  await shot(`overview-crowd-${theme}`, 'crowd', { theme, width: 900, height: 760 });
+  await shot(`overview-crowd-360-${theme}`, 'crowd', { theme, width: 360, height: 1500 });
+  await shot(`forced-colours-${theme}`, 'lamp', { theme, height: 760 }, (page) => page.emulateMedia({ forcedColors: 'active', colorScheme: theme }));
   await shot(`overview-naps-${theme}`, 'naps', { theme, width: 1280, height: 800 }, (page) => page.getByRole('button', { name: 'More about workstation' }).click());
   await shot(`overview-paused-${theme}`, 'paused', { theme });
   await shot(`overview-folded-${theme}`, 'lively', { theme, height: 800 }, (page) => page.locator('[data-node="workstation"] .fold').click());
