@@ -43,7 +43,7 @@ const tabTo = async (name, most = 60) => {
   assert.fail(`Tab never reaches ${name}`);
 };
 /** Waits until the focus rests on the page itself, which is not the same as nowhere. */
-const rests = () => page.waitForFunction(() => document.activeElement?.tagName === 'MAIN');
+const rests = () => page.waitForFunction(() => document.activeElement?.className === 'page');
 const status = (text) => page.locator('[role="status"]', { hasText: text }).waitFor({ state: 'attached' });
 
 describe('by keyboard alone', () => {
@@ -229,6 +229,16 @@ describe('by keyboard alone', () => {
     await page.getByRole('button', { name: /^Cancel this request: n8n/ }).focus();
     await mock.mock({ requests: [] });
     await focused(/^Now$/);
+  });
+
+  it('the keys that scroll go on working where the focus rests', async () => {
+    await mock.mock({ house: 'paused', say: 0, forget: true });
+    await page.setViewportSize({ width: 700, height: 400 });
+    await page.getByRole('button', { name: 'Resume' }).focus();
+    await press('Enter');
+    await rests();
+    await press('PageDown');
+    await page.waitForFunction(() => document.querySelector('.page').scrollTop > 50);
   });
 
   it('the first machine of an empty house gets the focus, where its button was', async () => {

@@ -277,6 +277,8 @@ describe('looks', () => {
     await page.waitForSelector('main[data-contact="live"]');
     const heights = () => page.evaluate(() => [...document.querySelectorAll('.node')].map((one) => one.offsetHeight));
     const before = await heights();
+    const bars = await page.evaluate(() => [...document.querySelectorAll('.node:not(.lead)')].map((one) => one.querySelector('.avail').getBoundingClientRect().bottom - one.getBoundingClientRect().top));
+    assert.equal(new Set(bars.map(Math.round)).size, 1, `days at different heights: ${bars}`);
     await answer();
     await page.locator('.cells[role="img"]').first().waitFor();
     assert.deepEqual(await heights(), before);

@@ -6,6 +6,8 @@ function holds(one: Element | null): one is HTMLElement {
   return one instanceof HTMLElement && one !== document.body && one.isConnected && !one.matches(':disabled');
 }
 
+/** What lies in the page's frame, and scrolls there. */
+const page = (): HTMLElement | null => document.querySelector('.page');
 const card = (node: string): HTMLElement | null => document.querySelector(`[data-node="${CSS.escape(node)}"]`);
 
 /** Remembers what has the focus. What it gives is called once the page has changed, and finds the focus a new place if it needs one. */
@@ -30,12 +32,17 @@ function heir(way: Element[], about: string | undefined): HTMLElement {
     const next = one.matches('[popover]') ? one.querySelector<HTMLElement>('button:not(:disabled)') : one.matches('[data-node]') ? (one as HTMLElement) : one.querySelector<HTMLElement>(':scope > .sec-head [data-heir]');
     if (next !== null) return next;
   }
-  return document.querySelector<HTMLElement>('main') ?? document.body;
+  return page() ?? document.body;
+}
+
+/** Nothing has the focus, or only what scrolls. */
+export function isIdle(): boolean {
+  return !holds(document.activeElement) || document.activeElement === page();
 }
 
 /** The page itself, when nothing else has the focus. */
 export function settleFocus(): void {
-  if (!holds(document.activeElement)) document.querySelector<HTMLElement>('main')?.focus({ preventScroll: true });
+  if (!holds(document.activeElement)) page()?.focus({ preventScroll: true });
 }
 
 /** A machine's card, brought into sight; false when there is none. */
