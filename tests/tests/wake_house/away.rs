@@ -67,8 +67,7 @@ fn a_strange_network_hears_nothing_until_a_person_says_that_it_is_home_too() {
 fn a_wake_that_was_begun_at_home_ends_on_a_strange_network() {
     let Some(lan) = Lan::or_skip("a_wake_that_was_begun_at_home") else { return };
     let witness = Witness::on(&lan, "home");
-    let deaf = Bmc { network_after: Duration::from_secs(600), ..Bmc::default() };
-    let machine = workstation(&lan, deaf, &[]);
+    let machine = workstation(&lan, Bmc { heeds: false, ..Bmc::default() }, &[]);
     let home = router(&lan, "a8:a1:59:00:00:fe");
     lan.desk.live(async {
         machine.press_power();
