@@ -5,7 +5,8 @@ use lamplighter_core::{node::State, snapshot::Snapshot};
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use reqwest::Method;
 use serde_json::Value;
-use std::time::Duration;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::{net::SocketAddr, time::Duration};
 use tokio::net::UdpSocket;
 
 /// The hardware address that [`config`] writes down.
@@ -47,6 +48,36 @@ impl Card {
     #[allow(clippy::must_use_candidate, reason = "they are also asked for to be forgotten")]
     pub fn more(&self) -> usize {
         std::iter::from_fn(|| self.socket.try_recv(&mut [0; 256]).ok()).count()
+    }
+}
+
+/// An address at which nobody answers, as that of a machine that is off: a listener without room for anybody drops what comes
+/// (Linux `net/ipv4/tcp_input.c`, `tcp_conn_request`).
+#[derive(Debug)]
+pub struct Silence(#[expect(dead_code, reason = "held open")] Vec<Socket>);
+
+impl Silence {
+    /// Nobody answers at that port of loopback until it is dropped.
+    ///
+    /// # Panics
+    /// When somebody has the port.
+    #[must_use]
+    pub fn at(port: u16) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], port)).into();
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
+        let listener = socket();
+        listener.set_reuse_address(true).expect("a fresh socket");
+        listener.bind(&address).expect("its port is free");
+        listener.listen(0).expect("it is bound");
+        let fillers = (0..3).map(|_| {
+            let filler = socket();
+            filler.set_nonblocking(true).expect("a fresh socket");
+            // "In progress" is as good: it takes a place in the queue.
+            let _ = filler.connect(&address);
+            filler
+        });
+        let fillers: Vec<Socket> = fillers.collect();
+        Self(std::iter::once(listener).chain(fillers).collect())
     }
 }
 

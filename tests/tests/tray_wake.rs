@@ -5,47 +5,25 @@
 
 use lamplighter_core::node::State;
 use lamplighter_simnode::{Profile, SimModel, SimNode};
-use lamplighter_tests::desktop::{
-    app::{App, chat, free_port},
-    host::TrayHost,
-    menu::{Icon, Row},
-    notifications::Notifications,
-    screen,
-    screen::Screen,
-    wait_for,
+use lamplighter_tests::{
+    card::Silence,
+    desktop::{
+        app::{App, chat, free_port},
+        host::TrayHost,
+        menu::{Icon, Row},
+        notifications::Notifications,
+        screen,
+        screen::Screen,
+        wait_for,
+    },
 };
-use socket2::{Domain, Protocol, Socket, Type};
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, UdpSocket},
 };
 
 const MAC: [u8; 6] = [0xa8, 0xa1, 0x59, 0x0c, 0x1d, 0x2f];
-
-/// An address at which nobody answers, as that of a machine that is off: a listener without room for anybody drops what comes
-/// (Linux `net/ipv4/tcp_input.c`, `tcp_conn_request`).
-struct Silence(#[expect(dead_code, reason = "held open")] Vec<Socket>);
-
-impl Silence {
-    fn at(port: u16) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], port)).into();
-        let socket = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-        let listener = socket();
-        listener.set_reuse_address(true).unwrap();
-        listener.bind(&address).unwrap();
-        listener.listen(0).unwrap();
-        let fillers = (0..3).map(|_| {
-            let filler = socket();
-            filler.set_nonblocking(true).unwrap();
-            // "In progress" is as good: it takes a place in the queue.
-            let _ = filler.connect(&address);
-            filler
-        });
-        let fillers: Vec<Socket> = fillers.collect();
-        Self(std::iter::once(listener).chain(fillers).collect())
-    }
-}
 
 /// Everything, with the workstation asleep and its model known.
 struct Desk {

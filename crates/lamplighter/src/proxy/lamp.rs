@@ -1,6 +1,9 @@
 //! When the machine that has the model sleeps: it is woken and waited for, woken for the next request, or passed over.
 
-use super::{Proxy, trip::Trip};
+use super::{
+    Proxy,
+    trip::{LOOKING, Trip},
+};
 use crate::{
     dialects::Shown,
     live::UnderWay,
@@ -20,7 +23,7 @@ use lamplighter_core::{
     wake::{Failure, Kind, Outcome, Pass, TooSoon, Verdict, WakePolicy, Who, Wish, is_auxiliary_prompt},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How long a person may think about whether a machine is woken.
 const ASKING: Duration = Duration::from_secs(20);
@@ -76,7 +79,11 @@ impl Trip {
             return Ok(true);
         }
         let verdicts = self.verdicts(&plan.asleep);
-        match course(up, &plan.asleep, &verdicts) {
+        let course = course(up, &plan.asleep, &verdicts);
+        if self.is_seen_first(under_way, house, plan, &course).await? {
+            return Ok(false);
+        }
+        match course {
             Course::Answer { wake } => {
                 if let Some(at) = wake {
                     self.wake_for_the_next(house, &plan.asleep[at]);
@@ -91,6 +98,33 @@ impl Trip {
             // What those met who are up says more.
             Course::Nobody { .. } if !plan.tiers.is_empty() => Ok(true),
             Course::Nobody { passed } => Err(self.nobody(house, plan, passed)),
+        }
+    }
+
+    /// Nobody is woken before the first look at it has had its time: it may be up. True when the house is another since then.
+    async fn is_seen_first(
+        &self,
+        under_way: &UnderWay,
+        house: &House,
+        plan: &RoutePlan,
+        course: &Course,
+    ) -> Result<bool, Refusal> {
+        let (Course::Wait { at } | Course::Ask { at } | Course::Answer { wake: Some(at) }) = course else {
+            return Ok(false);
+        };
+        let mut changes = self.proxy.registry.subscribe();
+        let is_unseen = |house: &House| house.fleet.by_id(plan.asleep[*at].node).is_some_and(Node::is_unseen);
+        if !is_unseen(house) {
+            return Ok(false);
+        }
+        let seen = timeout_at(self.began + LOOKING, changes.wait_for(|house| !is_unseen(house)));
+        tokio::select! {
+            seen = seen => match seen {
+                Ok(Ok(_)) => Ok(true),
+                Ok(Err(_)) => Err(Refusal::ShuttingDown),
+                Err(_) => Ok(false),
+            },
+            () = under_way.cancel_token().cancelled() => Err(self.proxy.requests.why_cancelled()),
         }
     }
 

@@ -23,13 +23,15 @@ use std::{
 use tokio::time::{Instant, timeout_at};
 
 /// Time to find out about nodes that have not been asked yet: only in the first moments after the start.
-const LOOKING: Duration = Duration::from_secs(3);
+pub(super) const LOOKING: Duration = Duration::from_secs(3);
 
 /// The way of one request to a node that answers.
 pub(super) struct Trip {
     pub(super) proxy: Arc<Proxy>,
     pub(super) call: Call,
     pub(super) envelope: Envelope,
+    /// When it set out.
+    pub(super) began: Instant,
     /// Does the client want a stream?
     pub(super) streams: bool,
     /// What has been tried.
@@ -52,6 +54,7 @@ impl Trip {
             proxy,
             call,
             envelope,
+            began: Instant::now(),
             streams,
             tries: Tries::default(),
             hope: Mutex::default(),
