@@ -4,9 +4,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use lamplighter_core::node::State;
 use lamplighter_simnode::{Fault, FaultRule, On};
 use lamplighter_tests::{
-    card::{Card, Silence, free_port, house, machine, nas, order},
+    card::{Card, Silence, config, falls_asleep, free_port, house, machine, nas, order},
     house::{Gateway, PATIENCE},
 };
 use reqwest::Method;
@@ -73,4 +74,37 @@ async fn a_machine_that_is_up_after_a_restart_answers_and_is_not_woken() {
         assert_eq!((card.more(), wakes(&gateway, "workstation").await), (0, vec![]), "under {policy}");
         up.kill().await;
     }
+}
+
+/// The table makes a machine wakeable, whatever else is written; one that should always be there is missed instead, and the file's
+/// check says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_and_goes_is_woken_and_who_is_always_on_is_missed() {
+    let (card, port) = (Card::new().await, free_port());
+    let written = |presence: &str| {
+        config(port, &card).replace("[node.wake]", &format!("presence = \"{presence}\"\n[node.wake]"))
+    };
+    let up = machine(port).await;
+    let gateway = Gateway::start(&written("comes-and-goes")).await;
+    gateway.until_up(1).await;
+    falls_asleep(up, &gateway).await;
+    for path in ["/v1/models", "/api/tags"] {
+        assert!(get(&gateway, path).await.contains("qwen3:8b"), "it stays listed in {path}");
+    }
+    assert!(gateway.snapshot().await.problems.is_empty(), "nothing is wrong with that");
+    let asked = tokio::spawn(gateway.chat("qwen3:8b", false).send());
+    card.hears().await;
+    let up = machine(port).await;
+    assert_eq!(asked.await.unwrap().unwrap().status(), 200);
+    drop(gateway);
+
+    let gateway = Gateway::start(&written("always-on")).await;
+    let told = gateway.until_up(1).await;
+    let said = told.problems.iter().find(|problem| problem.message.contains("not woken by requests"));
+    assert!(said.is_some_and(|it| it.message.contains("config.toml:6:12")), "{:#?}", told.problems);
+    up.kill().await;
+    drop(up);
+    gateway.until(|it| it.nodes[0].state == State::Down).await;
+    assert_eq!(gateway.chat("qwen3:8b", false).send().await.unwrap().status(), 503);
+    assert_eq!(card.more(), 0);
 }

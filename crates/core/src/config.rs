@@ -143,6 +143,18 @@ impl NodeConfig {
             keep_awake: None,
         }
     }
+
+    /// Do requests wake it? What should be there at any hour is missed when it is gone, and not woken.
+    #[must_use]
+    pub fn requests_wake(&self) -> bool {
+        self.wake.is_some() && self.presence != Presence::AlwaysOn
+    }
+
+    /// What its silence is taken for: a machine that requests wake is asleep, also when it is said to come and go.
+    #[must_use]
+    pub fn silence_means(&self) -> Presence {
+        if self.requests_wake() { Presence::Sleeps } else { self.presence }
+    }
 }
 
 /// Where a secret is kept. The configuration never holds one itself.

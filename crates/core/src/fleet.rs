@@ -6,7 +6,7 @@ use crate::{
     config::NodeConfig,
     health::Marks,
     model::{self, Model},
-    node::{Engine, Presence, State},
+    node::{Engine, State},
     operation::Dialects,
 };
 use std::sync::Arc;
@@ -109,14 +109,14 @@ impl Node {
 
     /// Does it sleep, and can it be woken? Then its models are listed, marked: asking for one may wake it.
     ///
-    /// Right after the start a machine that sleeps by plan counts as asleep, too, until it has been looked at: what an earlier run
+    /// Right after the start a machine that requests wake counts as asleep, too, until it has been looked at: what an earlier run
     /// saw of it is listed at once. Whoever would wake it waits for the look ([`Node::is_unseen`]).
     #[must_use]
     pub fn sleeps(&self) -> bool {
         self.config.wake.is_some()
             && match self.state {
                 State::Asleep | State::Waking(_) => true,
-                State::Unknown => self.config.presence == Presence::Sleeps,
+                State::Unknown => self.config.requests_wake(),
                 State::Up | State::Degraded | State::Refusing | State::Away | State::Down => false,
             }
     }

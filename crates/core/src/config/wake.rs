@@ -195,6 +195,10 @@ pub(super) fn check(i: usize, node: &NodeConfig, complaints: &mut Vec<Complaint>
         complaints.push(warning(at("node", i, "sleep"), message));
     }
     let Some(wake) = &node.wake else { return };
+    if !node.requests_wake() {
+        let message = "what is always on is not woken by requests, only by a click: leave `presence` out, or write \"sleeps\"";
+        complaints.push(warning(at("node", i, "presence"), message.into()));
+    }
     match &wake.mac {
         Macs::Auto => {
             if let Some(why) = never_learned(node) {

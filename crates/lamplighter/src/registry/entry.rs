@@ -182,7 +182,7 @@ impl Entry {
         {
             upstream.pulse.beat();
         }
-        let presence = self.config.presence;
+        let presence = self.config.silence_means();
         self.change(|health| health.fold(report, presence, clock::now()))
     }
 

@@ -51,6 +51,13 @@ fn the_empty_table_makes_a_node_wakeable() {
     let nodes = config(&node("presence = \"comes-and-goes\"\n[node.wake]\nrelay = \"tailscale\"")).nodes;
     assert_eq!(nodes[0].presence, Presence::ComesAndGoes, "what is written counts");
     assert_eq!(nodes[0].wake.as_ref().unwrap().relay, Some(Relay::Tailscale));
+    assert!(nodes[0].requests_wake(), "it may come and go, and is woken all the same");
+    says(
+        node("presence = \"always-on\"\n[node.wake]"),
+        &[
+            "config.toml:4:12: warning: what is always on is not woken by requests, only by a click: leave `presence` out, or write \"sleeps\"",
+        ],
+    );
     assert_eq!(config("[wake]\nquiet_hours = \"\"").wake, lamplighter_core::config::WakeRules::default());
 }
 
