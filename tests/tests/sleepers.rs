@@ -7,11 +7,12 @@
 use lamplighter_core::node::State;
 use lamplighter_simnode::{Fault, FaultRule, On};
 use lamplighter_tests::{
-    card::{Card, Silence, config, falls_asleep, free_port, house, machine, nas, order},
+    card::{Card, Silence, asleep, config, falls_asleep, free_port, house, machine, nas, order},
     house::{Gateway, PATIENCE},
 };
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 async fn get(gateway: &Gateway, path: &str) -> String {
     let answer = gateway.http.get(format!("{}{path}", gateway.url)).send().await.unwrap();
@@ -107,4 +108,109 @@ async fn whoever_comes_and_goes_is_woken_and_who_is_always_on_is_missed() {
     gateway.until(|it| it.nodes[0].state == State::Down).await;
     assert_eq!(gateway.chat("qwen3:8b", false).send().await.unwrap().status(), 503);
     assert_eq!(card.more(), 0);
+}
+
+fn file(gateway: &Gateway) -> std::path::PathBuf {
+    gateway.home.path().join("config.toml")
+}
+
+/// A request wakes it and is answered; then it sleeps again.
+async fn is_woken(gateway: &Gateway, card: &Card, port: u16) {
+    card.more();
+    let asked = tokio::spawn(gateway.chat("qwen3:8b", false).send());
+    card.hears().await;
+    // Sooner it would seem to have been awake already.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let up = machine(port).await;
+    let answer = asked.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    falls_asleep(up, gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeping_machine_that_is_renamed_stays_what_it_was() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let gateway = house(&card, port, &nas, "").await;
+    is_woken(&gateway, &card, port).await;
+    let before = gateway.node("workstation").await;
+    assert!(before.sleep.usual_ms.is_some() && before.models.len() == 1, "{before:#?}");
+    let path = format!("{}/control/v1/nodes/workstation", gateway.url);
+    let renamed = gateway.http.patch(path).bearer_auth(&gateway.token).json(&json!({ "name": "tower" }));
+    assert_eq!(renamed.send().await.unwrap().status(), 200);
+    let kept = async |gateway: &Gateway, wakes: usize| {
+        // What is kept is written behind.
+        let began = std::time::Instant::now();
+        while self::wakes(gateway, "tower").await.len() < wakes {
+            assert!(began.elapsed() < PATIENCE, "its wakes go along");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(self::wakes(gateway, "workstation").await, Vec::<Value>::new());
+        let tower = gateway.node("tower").await;
+        assert_eq!((tower.models.len(), tower.sleep.usual_ms), (1, before.sleep.usual_ms), "{tower:#?}");
+        assert!(get(gateway, "/v1/models").await.contains("qwen3:8b"));
+    };
+    assert_eq!(gateway.node("tower").await.state, State::Asleep, "a name says nothing of a machine");
+    kept(&gateway, 1).await;
+    let bars: Value = gateway.control("availability").await.json().await.unwrap();
+    assert_eq!(
+        (&bars["nodes"]["tower"].is_array(), &bars["nodes"]["workstation"]),
+        (&true, &Value::Null),
+        "{bars}"
+    );
+    let gateway = restart(gateway).await;
+    kept(&gateway, 1).await;
+    is_woken(&gateway, &card, port).await;
+}
+
+/// Two machines exchange their names: what is kept of each goes with it, also when its engine is written in the same edit.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_exchanged_take_their_history_along() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let gateway = house(&card, port, &nas, "").await;
+    is_woken(&gateway, &card, port).await;
+    let text = fs::read_to_string(file(&gateway)).unwrap();
+    let exchanged = text
+        .replace("\"workstation\"", "\"other\"")
+        .replace("\"nas\"", "\"workstation\"")
+        .replace("\"other\"", "\"nas\"\nengine = \"ollama\"");
+    fs::write(file(&gateway), exchanged).unwrap();
+    gateway.until(|it| it.nodes[0].name == "nas" && it.nodes[0].state == State::Asleep).await;
+    let began = std::time::Instant::now();
+    while wakes(&gateway, "nas").await.len() != 1 || !wakes(&gateway, "workstation").await.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "{:?}", wakes(&gateway, "workstation").await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let gateway = restart(gateway).await;
+    gateway.until(asleep).await;
+    assert_eq!(gateway.node("nas").await.models.len(), 1);
+    is_woken(&gateway, &card, port).await;
+}
+
+/// Another key or the engine by its name: it is watched anew, and it is the same machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeping_machine_whose_key_or_engine_is_written_stays_known() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let gateway = house(&card, port, &nas, "").await;
+    is_woken(&gateway, &card, port).await;
+    let usual_ms = gateway.node("workstation").await.sleep.usual_ms;
+    fs::write(gateway.home.path().join("key"), "a-key\n").unwrap();
+    fs::set_permissions(gateway.home.path().join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let text = fs::read_to_string(file(&gateway)).unwrap();
+    for (priority, line) in (1..).zip(["engine = \"ollama\"", "api_key = \"file:key\""]) {
+        let written = format!("{line}\npriority = {priority}\n[node.wake]");
+        fs::write(file(&gateway), text.replacen("[node.wake]", &written, 1)).unwrap();
+        let written = gateway.until(|it| it.nodes[0].priority == priority && asleep(it)).await;
+        assert_eq!(written.nodes[0].models.len(), 1, "{line}");
+        gateway.until(|it| it.nodes[0].sleep.usual_ms == usual_ms).await;
+    }
+    is_woken(&gateway, &card, port).await;
+
+    // It is taken out, and the edit is taken back.
+    let (head, rest) = text.split_once("[[node]]").unwrap();
+    let (_, others) = rest.split_once("[[node]]").unwrap();
+    fs::write(file(&gateway), format!("{head}[[node]]{others}")).unwrap();
+    gateway.until(|it| it.nodes.len() == 1).await;
+    fs::write(file(&gateway), &text).unwrap();
+    let back = gateway.until(|it| it.nodes.len() == 2 && asleep(it)).await;
+    assert_eq!(back.nodes[0].models.len(), 1);
 }

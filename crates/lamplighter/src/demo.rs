@@ -7,7 +7,7 @@ use crate::{
     engines,
     registry::{Memory, Remembered},
 };
-use lamplighter_core::{model::Model, node::Engine, operation::Dialects};
+use lamplighter_core::{model::Model, node::Engine, node_url::NodeUrl, operation::Dialects};
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use serde_json::json;
 use sleeper::Sleeper;
@@ -66,7 +66,6 @@ impl Demo {
             ..Model::default()
         };
         let seen = Remembered {
-            url: self.workstation.url(),
             engine: Some(Engine::Ollama),
             version: Some(profile.version.clone()),
             dialects: Dialects {
@@ -79,7 +78,7 @@ impl Demo {
             models: profile.models.iter().map(model).collect(),
             vram_bytes: None,
         };
-        Memory::from([("workstation".to_owned(), seen)])
+        NodeUrl::parse(&self.workstation.url()).map(|url| (url, seen)).into_iter().collect()
     }
 
     /// The folder for what is kept, as long as the demo runs.

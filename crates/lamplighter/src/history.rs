@@ -15,6 +15,7 @@ use lamplighter_core::{
     availability::{CELLS, Cell, SLOT_MS, Slot, Tape, slot_of},
     fleet::{Node, NodeId},
     model::Model,
+    node_url::NodeUrl,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,6 +45,7 @@ pub struct History {
 #[derive(Default)]
 struct Followed {
     name: String,
+    url: Option<NodeUrl>,
     tape: Tape,
     kept: Option<LastSeen>,
 }
@@ -125,37 +127,27 @@ impl History {
         let now_ms = clock::wall_ms();
         let answered = requests.take_answered();
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let renames = go_on(house, followed);
+        self.rename(&renames, &mut pending);
         for node in &house.fleet.nodes {
             let follows = followed.entry(node.id).or_default();
-            self.follow_name(follows, node, &mut pending);
             follows.tape.answered(answered.get(node.name()).copied().unwrap_or_default());
             for (at, part) in follows.tape.note(node.state, now_ms) {
                 pending.entry(node.name().to_owned()).or_default().entry(at).or_default().add(&part);
             }
             self.keep(follows, node, now_ms);
         }
-        followed.retain(|id, _| house.fleet.by_id(*id).is_some());
     }
 
-    fn follow_name(
-        &self,
-        follows: &mut Followed,
-        node: &Node,
-        pending: &mut BTreeMap<String, BTreeMap<u64, Slot>>,
-    ) {
-        if follows.name == node.name() {
-            return;
-        }
-        let before = std::mem::replace(&mut follows.name, node.name().to_owned());
-        if before.is_empty() {
-            return;
-        }
-        if let Some(parts) = pending.remove(&before) {
-            pending.insert(node.name().to_owned(), parts);
-        }
-        self.courier.renamed(&before, node.name());
-        if let Some(store) = &self.store {
-            store.renamed(&before, node.name());
+    /// What is kept of nodes goes along with their names.
+    fn rename(&self, renames: &[(String, String)], pending: &mut BTreeMap<String, BTreeMap<u64, Slot>>) {
+        for (from, to) in steps(renames) {
+            if let Some(parts) = pending.remove(&from) {
+                pending.insert(to.clone(), parts);
+            }
+            if let Some(store) = &self.store {
+                store.renamed(&from, &to);
+            }
         }
     }
 
@@ -166,7 +158,7 @@ impl History {
         else {
             return;
         };
-        let known: Known = self.courier.known(node.name());
+        let known: Known = self.courier.known(&node.config.url);
         let seen = LastSeen {
             name: node.name().to_owned(),
             url: node.config.url.to_string(),
@@ -198,6 +190,40 @@ impl History {
             }
         }
     }
+}
+
+/// Follows the nodes that are there now: one that is watched anew at the address of one that is gone is the same server. The answer
+/// is who has got another name: from, to.
+fn go_on(house: &House, followed: &mut HashMap<NodeId, Followed>) -> Vec<(String, String)> {
+    let is_gone = |id: &NodeId| house.fleet.by_id(*id).is_none();
+    let mut gone: Vec<Followed> =
+        followed.extract_if(|id, _| is_gone(id)).map(|(_, follows)| follows).collect();
+    let mut renames = Vec::new();
+    for node in &house.fleet.nodes {
+        let url = &node.config.url;
+        let follows = followed.entry(node.id).or_insert_with(|| {
+            let same =
+                gone.iter().position(|gone| gone.url.as_ref().is_some_and(|gone| gone.same_server(url)));
+            same.map(|at| gone.remove(at)).unwrap_or_default()
+        });
+        follows.url = Some(url.clone());
+        let before = std::mem::replace(&mut follows.name, node.name().to_owned());
+        if before != follows.name && !before.is_empty() {
+            renames.push((before, follows.name.clone()));
+        }
+    }
+    renames
+}
+
+/// The same renames one after the other. Where two nodes have exchanged their names, they go by names that no node can have first:
+/// whoever comes second would else take what the first has just got.
+fn steps(renames: &[(String, String)]) -> Vec<(String, String)> {
+    if !renames.iter().any(|(_, to)| renames.iter().any(|(from, _)| from == to)) {
+        return renames.to_vec();
+    }
+    let between = |to: &str| format!("{to} (to be)");
+    let away = renames.iter().map(|(from, to)| (from.clone(), between(to)));
+    away.chain(renames.iter().map(|(_, to)| (between(to), to.clone()))).collect()
 }
 
 /// What lasts of a model: not whether it is in memory just now, nor until when, which changes with each look.

@@ -4,6 +4,7 @@
 //! call is instant; a tracked task per wake keeps its time.
 
 mod courier;
+mod follow;
 pub mod learning;
 mod prompts;
 mod record;
@@ -79,6 +80,8 @@ pub struct Waker {
 struct Sleeper {
     wake: Wake,
     running: Option<Running>,
+    /// How long earlier wakes took has come from the store.
+    knows_past: bool,
 }
 
 /// A wake under way.
@@ -108,16 +111,11 @@ pub struct Seen {
 impl Waker {
     /// Nothing is waking. How long earlier wakes took comes from the store.
     pub async fn start(parts: Parts) -> Arc<Self> {
-        let waker = Self { parts, sleepers: Mutex::default(), has_audience: AtomicBool::new(false) };
-        let house = waker.parts.registry.house();
-        for node in &house.fleet.nodes {
-            if let Some(config) = &node.config.wake {
-                let past = record::past(waker.parts.store.as_ref(), node.name(), PAST).await;
-                let sleeper = Sleeper { wake: Wake::new(config.timeout_ms, &past), running: None };
-                waker.lock().insert(node.id, sleeper);
-            }
-        }
-        Arc::new(waker)
+        let waker =
+            Arc::new(Self { parts, sleepers: Mutex::default(), has_audience: AtomicBool::new(false) });
+        waker.meet(&waker.parts.registry.house()).await;
+        waker.parts.tasks.spawn(waker.clone().follow());
+        waker
     }
 
     /// Somebody wants the node awake: a wake begins, or the one under way is joined. `model` is what it is for; `asked_by` says
@@ -135,9 +133,7 @@ impl Waker {
         let config = node.config.wake.clone()?;
         let (asked, effects, ended) = {
             let mut sleepers = self.lock();
-            let sleeper = sleepers
-                .entry(node.id)
-                .or_insert_with(|| Sleeper { wake: Wake::new(config.timeout_ms, &[]), running: None });
+            let sleeper = sleepers.entry(node.id).or_insert_with(|| Sleeper::new(config.timeout_ms));
             sleeper.wake.set_timeout(config.timeout_ms);
             let (asked, effects) = sleeper.wake.ask(who, clock::mono_ms());
             if let Asked::TooSoon(too_soon) = asked {

@@ -123,8 +123,14 @@ impl Wake {
             took_ms: VecDeque::with_capacity(REMEMBERED),
             phase: Phase::Idle,
         };
-        took_ms.iter().for_each(|&took_ms| wake.remember(took_ms));
+        wake.recall(took_ms);
         wake
+    }
+
+    /// How long earlier ones took, newest last: those of before this one was begun with.
+    pub fn recall(&mut self, took_ms: &[u64]) {
+        let since = std::mem::take(&mut self.took_ms);
+        took_ms.iter().copied().chain(since).for_each(|took_ms| self.remember(took_ms));
     }
 
     /// Another limit, from the next wake on.

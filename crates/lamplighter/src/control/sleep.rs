@@ -100,10 +100,9 @@ impl Control {
     /// # Errors
     /// [`NotWoken::NoNode`], or when there is no telling which network it is.
     pub async fn is_home(&self, name: &str) -> Result<(), NotWoken> {
-        if self.registry.house().fleet.node(name).is_none() {
-            return Err(NotWoken::NoNode(name.into()));
-        }
-        if !self.waker.courier().is_home(name).await {
+        let house = self.registry.house();
+        let node = house.fleet.node(name).ok_or_else(|| NotWoken::NoNode(name.into()))?;
+        if !self.waker.courier().is_home(&node.config.url).await {
             let why = "this network's gateway is not known just now: is this computer connected?";
             return Err(NotWoken::Failed(why.into()));
         }

@@ -5,7 +5,8 @@ use crate::{
     store::{LastSeen, Opened, Store},
     waker::Known,
 };
-use std::{collections::BTreeMap, path::Path};
+use lamplighter_core::{mac::Mac, node_url::NodeUrl};
+use std::{collections::HashMap, path::Path};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The database while the gateway runs. Its writer ends last: the others have something to write until their own end.
@@ -49,22 +50,34 @@ impl Keeping {
     }
 
     /// What an earlier run saw of the nodes.
-    pub async fn memory(&self) -> (Memory, BTreeMap<String, Known>) {
+    pub async fn memory(&self) -> (Memory, HashMap<String, Known>) {
         let Some(store) = &self.store else { return <_>::default() };
         if let Err(error) = store.end_interrupted_wakes().await {
             tracing::warn!("past wakes cannot be read: {error}");
         }
-        let seen = store.last_seen().await.unwrap_or_else(|error| {
+        let mut seen = store.last_seen().await.unwrap_or_else(|error| {
             tracing::warn!("what was last seen of the nodes cannot be read: {error}");
             Vec::new()
         });
-        let macs = |texts: &[String]| texts.iter().filter_map(|text| text.parse().ok()).collect();
-        let (mut memory, mut known) = (Memory::new(), BTreeMap::new());
+        // Of two that were seen at one address, the later one counts.
+        seen.sort_by_key(|seen| seen.seen_ms);
+        let read =
+            |texts: &[String]| -> Vec<Mac> { texts.iter().filter_map(|text| text.parse().ok()).collect() };
+        let (mut memory, mut known) = (Memory::new(), HashMap::<String, Known>::new());
         for seen in seen {
-            let LastSeen { name, url, engine, version, dialects, models, vram_bytes, .. } = seen;
+            let LastSeen { url, engine, version, dialects, models, vram_bytes, .. } = seen;
+            let Ok(url) = NodeUrl::parse(&url) else { continue };
             let ip = seen.address.as_deref().and_then(|text| text.parse().ok());
-            known.insert(name.clone(), Known { macs: macs(&seen.macs), ip, networks: macs(&seen.networks) });
-            memory.insert(name, Remembered { url, engine, version, dialects, models, vram_bytes });
+            let (macs, networks) = (read(&seen.macs), read(&seen.networks));
+            // Of two engines on one host, one may have been seen before anything was learned.
+            let of_host = known.entry(url.host().to_owned()).or_default();
+            if !macs.is_empty() {
+                (of_host.macs, of_host.ip) = (macs, ip);
+            }
+            if !networks.is_empty() {
+                of_host.networks = networks;
+            }
+            memory.insert(url, Remembered { engine, version, dialects, models, vram_bytes });
         }
         (memory, known)
     }

@@ -89,7 +89,19 @@ impl Entry {
         }
     }
 
-    /// Takes over what an earlier run saw. What is in memory there now is not known.
+    /// What is worth remembering of it, when anything was seen.
+    pub(super) fn remembered(&self) -> Option<Remembered> {
+        let facts = self.facts.as_ref()?;
+        Some(Remembered {
+            engine: Some(facts.engine),
+            version: self.version.clone(),
+            dialects: facts.dialects,
+            models: self.listed.clone(),
+            vram_bytes: Some(self.vram_seen),
+        })
+    }
+
+    /// Takes over what was seen earlier. What is in memory there now is not known.
     pub(super) fn remember(&mut self, seen: &Remembered) {
         let forget_loaded = |model: &Model| Model {
             loaded: model.loaded.map(|_| false),
@@ -105,10 +117,23 @@ impl Entry {
         self.offer();
     }
 
-    /// Would nothing about how it is reached and watched change?
-    pub(super) fn is_same_server(&self, watched: &Watched) -> bool {
+    /// Would nothing about how it is reached and watched change? A name is only what people call it.
+    pub(super) fn is_watched_as(&self, watched: &Watched) -> bool {
         let (mine, new) = (&self.config, &watched.config);
-        mine.name == new.name && mine.url == new.url && mine.engine == new.engine && self.key == watched.key
+        mine.url == new.url && mine.engine == new.engine && self.key == watched.key
+    }
+
+    /// Its owner has written something else about it.
+    pub(super) fn rewrite(&mut self, config: NodeConfig) {
+        if self.config.keep_awake != config.keep_awake {
+            self.naps.forgive();
+        }
+        self.config = Arc::new(config);
+    }
+
+    /// Goes on as what `before` was: the same server, reached or watched in another way.
+    pub(super) fn follow(&mut self, before: &mut Self) {
+        std::mem::swap(&mut self.gpu, &mut before.gpu);
     }
 
     pub(super) fn forget_connections(&self) {

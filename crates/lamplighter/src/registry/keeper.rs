@@ -14,6 +14,7 @@ use lamplighter_core::{
     catalogue::Catalogue,
     fleet::{Fleet, Node, NodeId},
     health::{Health, Report},
+    node_url::NodeUrl,
 };
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
@@ -86,15 +87,17 @@ impl Keeper {
         self.aliases = aliases.into();
         let mut before = std::mem::take(&mut self.nodes);
         for watched in nodes {
-            let same = before.iter().position(|entry| entry.is_same_server(&watched));
-            let entry = match same {
-                Some(at) => {
-                    let mut entry = before.remove(at);
-                    if entry.config.keep_awake != watched.config.keep_awake {
-                        entry.naps.forgive();
-                    }
-                    entry.config = Arc::new(watched.config);
+            let same = before.iter().position(|entry| entry.config.url.same_server(&watched.config.url));
+            let entry = match same.map(|at| before.remove(at)) {
+                Some(mut entry) if entry.is_watched_as(&watched) => {
+                    entry.rewrite(watched.config);
                     entry
+                }
+                Some(mut old) => {
+                    self.leave(&old, &watched.config.url);
+                    let mut new = self.enter(watched);
+                    new.follow(&mut old);
+                    new
                 }
                 None => self.enter(watched),
             };
@@ -102,10 +105,18 @@ impl Keeper {
         }
         for gone in before {
             tracing::info!(node = gone.config.name, "not watched any more");
-            gone.unwatch.cancel();
+            self.leave(&gone, &gone.config.url);
         }
         let nodes = &self.nodes;
         self.around.places.forget(|node| nodes.iter().any(|entry| entry.id == node));
+    }
+
+    /// Ends the watch of a node. What was seen of it is remembered for whoever is at `url` next.
+    fn leave(&mut self, gone: &Entry, url: &NodeUrl) {
+        gone.unwatch.cancel();
+        if let Some(seen) = gone.remembered() {
+            self.memory.insert(url.clone(), seen);
+        }
     }
 
     /// Takes a node in and sets its watcher on it. Without a way to it, it is `refusing`, with the reason.
@@ -140,8 +151,9 @@ impl Keeper {
             }
         };
         let mut entry = Entry::new(id, config, key, unwatch, health, upstream, &self.around);
-        if let Some(seen) = self.memory.get(&entry.config.name)
-            && seen.url == entry.config.url.to_string()
+        // With another engine than was seen there, it is another server.
+        if let Some(seen) = self.memory.get(&entry.config.url)
+            && entry.config.engine.is_none_or(|engine| seen.engine.is_none_or(|seen| seen == engine))
         {
             entry.remember(seen);
         }

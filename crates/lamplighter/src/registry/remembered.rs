@@ -1,13 +1,11 @@
-//! What an earlier run saw of a node: enough to list it while it sleeps.
+//! What was seen of a node earlier: enough to list it while it sleeps.
 
-use lamplighter_core::{model::Model, node::Engine, operation::Dialects};
+use lamplighter_core::{model::Model, node::Engine, node_url::NodeUrl, operation::Dialects};
 use std::collections::HashMap;
 
-/// What an earlier run saw of a node.
+/// What was seen of a node earlier.
 #[derive(Debug, Clone)]
 pub struct Remembered {
-    /// Its address then. At another address it may be another machine, and what is remembered does not count.
-    pub url: String,
     /// Its engine.
     pub engine: Option<Engine>,
     /// The engine's version.
@@ -20,5 +18,5 @@ pub struct Remembered {
     pub vram_bytes: Option<u64>,
 }
 
-/// What is remembered of all nodes, by name.
-pub type Memory = HashMap<String, Remembered>;
+/// What is remembered of all nodes, by address: names are given anew, and at another address it may be another machine.
+pub type Memory = HashMap<NodeUrl, Remembered>;

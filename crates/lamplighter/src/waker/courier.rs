@@ -10,7 +10,7 @@ use lamplighter_core::{
     node_url::NodeUrl,
 };
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     net::IpAddr,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -52,7 +52,8 @@ pub struct Courier {
     http: reqwest::Client,
     /// Where keys in files are looked for.
     base_dir: PathBuf,
-    known: Mutex<BTreeMap<String, Known>>,
+    /// By host: at another address it may be another machine, whose cards must not be called.
+    known: Mutex<HashMap<String, Known>>,
     /// Something was learned that should be kept.
     learned: Notify,
     /// The network that we were on when that was last to be seen.
@@ -62,7 +63,7 @@ pub struct Courier {
 impl Courier {
     /// With what an earlier run has learned.
     #[must_use]
-    pub fn new(http: reqwest::Client, base_dir: PathBuf, known: BTreeMap<String, Known>) -> Self {
+    pub fn new(http: reqwest::Client, base_dir: PathBuf, known: HashMap<String, Known>) -> Self {
         Self {
             guard: packet::Guard::from_env(),
             http,
@@ -73,10 +74,10 @@ impl Courier {
         }
     }
 
-    /// What is known of a node.
+    /// What is known of the machine at that address.
     #[must_use]
-    pub fn known(&self, node: &str) -> Known {
-        self.lock().get(node).cloned().unwrap_or_default()
+    pub fn known(&self, url: &NodeUrl) -> Known {
+        self.lock().get(url.host()).cloned().unwrap_or_default()
     }
 
     /// Learns what it can of a node that answers just now. True when that was news.
@@ -84,7 +85,7 @@ impl Courier {
         let Some(ip) = resolve(url).await else { return false };
         let (mac, gateway) = (neighbours::learn(ip).await, neighbours::gateway().await);
         let mut known = self.lock();
-        let known = known.entry(node.to_owned()).or_default();
+        let known = known.entry(url.host().to_owned()).or_default();
         let before = known.clone();
         known.ip = Some(ip);
         match mac {
@@ -118,19 +119,11 @@ impl Courier {
     }
 
     /// A person says that the network we are on is a home of this node too. False when there is no telling which network it is.
-    pub async fn is_home(&self, node: &str) -> bool {
+    pub async fn is_home(&self, url: &NodeUrl) -> bool {
         let Some(gateway) = neighbours::gateway().await else { return false };
-        put_first(&mut self.lock().entry(node.to_owned()).or_default().networks, gateway);
+        put_first(&mut self.lock().entry(url.host().to_owned()).or_default().networks, gateway);
         self.learned.notify_one();
         true
-    }
-
-    /// A node goes by another name now.
-    pub fn renamed(&self, from: &str, to: &str) {
-        let mut known = self.lock();
-        if let Some(of_it) = known.remove(from) {
-            known.insert(to.to_owned(), of_it);
-        }
     }
 
     /// Sends one round. The answer is how many packets left, or why none did.
@@ -138,7 +131,7 @@ impl Courier {
     /// # Errors
     /// In words for a person: what each place answered.
     pub async fn send(&self, call: &Call) -> Result<u32, String> {
-        let known = self.known(&call.node);
+        let known = self.known(&call.url);
         let (macs, written) = match &call.config.mac {
             Macs::Written(macs) => (macs.clone(), true),
             Macs::Auto => (known.macs.iter().take(2).copied().collect(), false),
@@ -176,7 +169,7 @@ impl Courier {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,4 +188,27 @@ async fn resolve(url: &NodeUrl) -> Option<IpAddr> {
     let looked_up = tokio::net::lookup_host((url.host().to_owned(), url.port()));
     let mut found = tokio::time::timeout(RESOLVE, looked_up).await.ok()?.ok()?;
     found.next().map(|address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_machine_at_another_address_is_not_called_by_the_cards_of_the_one_before() {
+        let mac: Mac = "a8:a1:59:0c:1d:2e".parse().unwrap();
+        let known = Known { macs: vec![mac], ip: "192.0.2.7".parse().ok(), networks: vec![mac] };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let courier = Courier::new(
+            reqwest::Client::new(),
+            PathBuf::new(),
+            HashMap::from([("192.0.2.7".into(), known.clone())]),
+        );
+        let url = |text: &str| NodeUrl::parse(text).unwrap();
+        assert_eq!(courier.known(&url("192.0.2.7:8080")), known, "another engine of the same machine");
+        let call = Call { node: "tower".into(), url: url("192.0.2.8"), config: WakeConfig::default() };
+        assert_eq!(courier.known(&call.url), Known::default());
+        let why = courier.send(&call).await.unwrap_err();
+        assert!(why.contains("MAC address is not known"), "{why}");
+    }
 }

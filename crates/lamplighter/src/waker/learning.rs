@@ -55,20 +55,20 @@ pub async fn run(registry: Registry, courier: Arc<Courier>, stop: CancellationTo
 pub async fn elsewhere(house: &House, courier: &Courier) -> HashSet<NodeId> {
     let network = courier.network().await;
     let nodes = house.fleet.nodes.iter();
-    nodes.filter(|it| is_elsewhere(courier, network, it.name(), &it.config.url)).map(|it| it.id).collect()
+    nodes.filter(|it| is_elsewhere(courier, network, &it.config.url)).map(|it| it.id).collect()
 }
 
 /// The same before anybody is watched, by name.
 pub async fn elsewhere_at_first(nodes: &[Watched], courier: &Courier) -> HashSet<String> {
     let network = courier.network().await;
     let nodes = nodes.iter().map(|watched| &watched.config);
-    let nodes = nodes.filter(|it| is_elsewhere(courier, network, &it.name, &it.url));
+    let nodes = nodes.filter(|it| is_elsewhere(courier, network, &it.url));
     nodes.map(|it| it.name.clone()).collect()
 }
 
-fn is_elsewhere(courier: &Courier, network: Option<Mac>, name: &str, url: &NodeUrl) -> bool {
+fn is_elsewhere(courier: &Courier, network: Option<Mac>, url: &NodeUrl) -> bool {
     let Some(network) = network else { return false };
-    let homes = courier.known(name).networks;
+    let homes = courier.known(url).networks;
     is_local(url) && !homes.is_empty() && !homes.contains(&network)
 }
 
