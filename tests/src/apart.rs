@@ -85,6 +85,12 @@ impl Apart {
         Self { child, url, home }
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its port.
     ///
     /// # Panics

@@ -214,3 +214,33 @@ async fn a_sleeping_machine_whose_key_or_engine_is_written_stays_known() {
     let back = gateway.until(|it| it.nodes.len() == 2 && asleep(it)).await;
     assert_eq!(back.nodes[0].models.len(), 1);
 }
+
+/// The history of a machine is worth more than a run without it.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_costs_no_history() {
+    use lamplighter_tests::{apart, house::skip};
+    if let Some(why) = apart::impossible() {
+        return skip("a_full_disk_costs_no_history", &why);
+    }
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let mut gateway = house(&card, port, &nas, "").await;
+    let home = gateway.take_home();
+    assert_eq!(gateway.stop(PATIENCE).0, Some(0));
+    let state = home.path().join("state");
+    let setup = format!(
+        "cd {0}; cp -r state sound; mount -t tmpfs -o size=700k tmpfs state; cp -r sound/. state\n\
+         cat /dev/zero > state/fill 2> /dev/null || true; cd /",
+        home.path().display()
+    );
+    let full = apart::Apart::start(home, &setup);
+    let (_, said, _) = full.cli(&["status", "--json"]);
+    assert!(said.contains("History is not kept") && said.contains("full"), "{said}");
+    let inside = format!("/proc/{}/root{}/lamplighter", full.pid(), state.display());
+    let files: Vec<_> = fs::read_dir(inside).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert!(
+        files.iter().any(|name| name.to_string_lossy().ends_with(".db")),
+        "it is where it was: {files:?}"
+    );
+    assert!(!files.iter().any(|name| name.to_string_lossy().contains(".broken")), "{files:?}");
+}

@@ -1,7 +1,8 @@
 //! The one database: what must outlive the process. One SQLite file, one writer, numbered migrations.
 //!
-//! Writes are gathered and committed together; nothing on the path of a request waits for one. A file that cannot be read is
-//! moved aside, never written over: it holds history, and the gateway runs without it.
+//! Writes are gathered and committed together; nothing on the path of a request waits for one. A file that is damaged, or none of
+//! SQLite's, is moved aside, never written over: it holds history, and the gateway runs without it. One that only cannot be used
+//! just now stays where it is.
 
 mod nodes;
 mod slots;
@@ -52,7 +53,7 @@ impl Store {
     /// ends with `stop`, after what waits has been written.
     ///
     /// # Errors
-    /// In words for a person: the folder cannot be written, or the file is from a newer version (it is left as it is).
+    /// In words for a person: the file cannot be used just now, or is from a newer version (it is left as it is).
     pub async fn open(path: &Path, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Opened, String> {
         install_default_drivers();
         let (pool, moved_aside) = match connect(path).await {
@@ -63,14 +64,14 @@ impl Store {
                     path.display()
                 ));
             }
-            Err(Trouble::Folder(why)) => return Err(format!("{} cannot be opened: {why}", path.display())),
+            Err(Trouble::Around(why)) => return Err(format!("{} cannot be used: {why}", path.display())),
             Err(Trouble::Broken(why)) => {
                 let aside = move_aside(path).map_err(|error| {
                     format!("{} is broken ({why}) and cannot be moved aside: {error}", path.display())
                 })?;
-                let fresh = connect(path)
-                    .await
-                    .map_err(|trouble| format!("{} cannot be opened: {trouble:?}", path.display()))?;
+                let fresh = connect(path).await.map_err(|trouble| {
+                    format!("a new {} cannot be made: {}", path.display(), trouble.words())
+                })?;
                 (fresh, Some((aside, why)))
             }
         };
@@ -100,10 +101,45 @@ impl Store {
 enum Trouble {
     /// The file is from a later version of this program.
     Newer,
-    /// It is no fault of the file.
-    Folder(String),
+    /// The fault lies around the file, which may be sound: a full disk, another program, a folder without rights.
+    Around(String),
     /// It is no database, or a damaged one.
     Broken(String),
+}
+
+const FULL: &str = "the disk is full: make room, and start Lamplighter again";
+
+impl Trouble {
+    fn words(&self) -> &str {
+        match self {
+            Self::Newer => "it was written by a newer version",
+            Self::Around(why) | Self::Broken(why) => why,
+        }
+    }
+
+    fn of_folder(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => Self::Around(FULL.into()),
+            _ => Self::Around(error.to_string()),
+        }
+    }
+
+    /// What an error says of the file. Only SQLite's word that it is none of its own, or damaged, is a reason to move it aside.
+    fn of(error: &sqlx::Error) -> Self {
+        let told = error.as_database_error();
+        let code = told.and_then(|told| told.code()?.parse::<u32>().ok()).map(|code| code & 0xff);
+        // The codes: https://www.sqlite.org/rescode.html. The low byte is the error, the others say more of it.
+        Self::Around(match code {
+            Some(11 | 26) => return Self::Broken(error.to_string()),
+            Some(5 | 6) => "another program holds it: end that program, and start Lamplighter again".into(),
+            Some(13) => FULL.into(),
+            Some(3 | 8 | 14 | 23) => {
+                "it may not be written or opened: look at the rights of the file and its folder".into()
+            }
+            Some(10) => format!("the disk cannot be read or written, is it full? ({error})"),
+            _ => error.to_string(),
+        })
+    }
 }
 
 /// A committed wake or node survives a power cut; readers never wait for the writer.
@@ -123,11 +159,10 @@ async fn set_up(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
 }
 
 async fn connect(path: &Path) -> Result<AnyPool, Trouble> {
-    make_private(path).map_err(|error| Trouble::Folder(error.to_string()))?;
+    make_private(path).map_err(|error| Trouble::of_folder(&error))?;
     let url = url(path);
     // Looked at by a connection of its own: a pool would try a broken file again and again.
-    let mut connection =
-        AnyConnection::connect(&url).await.map_err(|error| Trouble::Folder(error.to_string()))?;
+    let mut connection = AnyConnection::connect(&url).await.map_err(|error| Trouble::of(&error))?;
     let looked_at = examine(&mut connection).await;
     // What cannot be closed cleanly is closed all the same.
     let _ = connection.close().await;
@@ -138,22 +173,23 @@ async fn connect(path: &Path) -> Result<AnyPool, Trouble> {
         .acquire_timeout(BUSY)
         .after_connect(|connection, _| Box::pin(set_up(connection)))
         .connect_lazy(&url)
-        .map_err(|error| Trouble::Folder(error.to_string()))
+        .map_err(|error| Trouble::of(&error))
 }
 
 /// Is it sound, and of today's form?
 async fn examine(connection: &mut AnyConnection) -> Result<(), Trouble> {
-    let broken = |error: sqlx::Error| Trouble::Broken(error.to_string());
-    set_up(connection).await.map_err(broken)?;
+    let trouble = |error: sqlx::Error| Trouble::of(&error);
+    set_up(connection).await.map_err(trouble)?;
     let sound: String =
-        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(broken)?;
+        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(trouble)?;
     if sound != "ok" {
         return Err(Trouble::Broken(sound));
     }
     // Not `run`: behind its bounds the compiler cannot see that whoever waits for this may be on another thread.
     MIGRATIONS.run_direct(None, connection, false).await.map_err(|error| match error {
         MigrateError::VersionMissing(_) => Trouble::Newer,
-        other => Trouble::Broken(other.to_string()),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Trouble::of(&error),
+        other => Trouble::Around(other.to_string()),
     })
 }
 

@@ -222,5 +222,41 @@ async fn a_folder_that_cannot_be_made_is_said() {
         Store::open(&folder.path().join("state/house.db"), &TaskTracker::new(), &CancellationToken::new())
             .await
             .unwrap_err();
-    assert!(why.contains("cannot be opened"), "{why}");
+    assert!(why.contains("cannot be used"), "{why}");
+}
+
+/// What lies around a file says nothing of what is in it.
+#[tokio::test]
+async fn a_file_that_somebody_holds_stays_where_it_is() {
+    let mut house = House::new();
+    let store = house.open().await.store;
+    store.saw(seen("tower"));
+    house.end().await;
+    let mut other = AnyConnection::connect(&url(&house.path())).await.unwrap();
+    for statement in ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "UPDATE nodes SET version = 'x'"]
+    {
+        other.execute(statement).await.unwrap();
+    }
+    let why = Store::open(&house.path(), &house.tasks, &house.stop).await.unwrap_err();
+    assert!(why.contains("another program holds it: end that program"), "{why}");
+    other.close().await.unwrap();
+    let opened = house.open().await;
+    assert!(opened.moved_aside.is_none());
+    assert_eq!(opened.store.last_seen().await.unwrap(), [seen("tower")], "its history is whole");
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_no_broken_file() {
+    let mut house = House::new();
+    drop(house.open().await);
+    house.end().await;
+    let mut small = AnyConnection::connect(&url(&house.path())).await.unwrap();
+    small.execute("PRAGMA max_page_count = 1").await.unwrap();
+    let error = small.execute("CREATE TABLE more AS SELECT hex(zeroblob(1000000)) AS x").await.unwrap_err();
+    assert!(
+        matches!(Trouble::of(&error), Trouble::Around(why) if why.contains("the disk is full: make room")),
+        "{error}"
+    );
+    small.close().await.unwrap();
 }
