@@ -244,3 +244,30 @@ async fn a_full_disk_costs_no_history() {
     );
     assert!(!files.iter().any(|name| name.to_string_lossy().contains(".broken")), "{files:?}");
 }
+
+/// What did not work once is over when the machine has been up since, whoever woke it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_that_failed_is_forgotten_once_somebody_has_pressed_the_button() {
+    let (card, port) = (Card::new().await, free_port());
+    let text = config(port, &card).replace("timeout = \"20s\"", "timeout = \"5s\"");
+    let up = machine(port).await;
+    let gateway = Gateway::start(&text).await;
+    gateway.until_up(1).await;
+    falls_asleep(up, &gateway).await;
+    let failed = async || {
+        let answer = gateway.chat("qwen3:8b", false).send().await.unwrap();
+        assert_eq!(answer.status(), 503);
+        answer.text().await.unwrap().contains("did not wake")
+    };
+    assert!(failed().await);
+    assert!(gateway.node("workstation").await.sleep.failure.is_some());
+    assert!(failed().await, "it is too soon for another try, and this is why");
+
+    let up = machine(port).await;
+    order(&gateway, Method::POST, "look").await;
+    gateway.until_up(1).await;
+    falls_asleep(up, &gateway).await;
+    let asleep = gateway.node("workstation").await;
+    assert!(asleep.sleep.failure.is_none(), "it sleeps as planned: {:#?}", asleep.sleep);
+    assert!(!failed().await, "it is still too soon, and it has not failed since");
+}

@@ -102,7 +102,7 @@ pub struct Seen {
     pub asked_by: Option<String>,
     /// When it began, milliseconds since 1970.
     pub started_ms: Option<u64>,
-    /// How the last one failed, until one works.
+    /// How the last one failed, until another one begins or the node is up.
     pub failure: Option<Failure>,
     /// How long it usually takes, milliseconds.
     pub eta_ms: Option<u64>,

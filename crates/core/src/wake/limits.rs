@@ -41,6 +41,11 @@ impl Limits {
         }
     }
 
+    /// How the last try ended is no news any more: another one begins, it worked, or the machine has come up by itself.
+    pub(super) fn forget_failure(&mut self) {
+        self.last = None;
+    }
+
     /// A request has started.
     pub(super) fn started(&mut self, now_ms: u64) {
         if self.starts_ms.len() >= PER_HOUR {
@@ -53,11 +58,6 @@ impl Limits {
     pub(super) fn ended(&mut self, failure: Option<Failure>, now_ms: u64) {
         self.not_before_ms = now_ms.saturating_add(APART_MS);
         self.last = failure;
-    }
-
-    /// It worked.
-    pub(super) fn worked(&mut self) {
-        self.last = None;
     }
 
     pub(super) fn last(&self) -> Option<&Failure> {

@@ -163,6 +163,7 @@ impl Wake {
             }
             self.limits.started(now_ms);
         }
+        self.limits.forget_failure();
         let mut episode = Episode::new(self.timeout_ms, now_ms);
         join(&mut episode, who);
         let mut effects = vec![Effect::Stage(Stage::Packet)];
@@ -214,7 +215,7 @@ impl Wake {
         let Phase::Running(episode) = std::mem::replace(&mut self.phase, Phase::Idle) else { return vec![] };
         match &outcome {
             Outcome::Ready { took_ms, .. } => {
-                self.limits.worked();
+                self.limits.forget_failure();
                 if *took_ms >= AWAKE_ALREADY_MS {
                     self.remember(*took_ms);
                 }
@@ -269,7 +270,12 @@ impl Wake {
         }
     }
 
-    /// How the last wake failed, until one works.
+    /// The node is up, whoever woke it.
+    pub fn seen_up(&mut self) {
+        self.limits.forget_failure();
+    }
+
+    /// How the last wake failed, until another one begins or the node is up.
     #[must_use]
     pub fn last_failure(&self) -> Option<&Failure> {
         self.limits.last()

@@ -137,6 +137,32 @@ fn it_never_answers_and_the_next_ones_are_told_at_once() {
 }
 
 #[test]
+fn a_failure_is_news_until_it_is_up_or_tried_again() {
+    let failed = || {
+        let mut tape = Tape::new();
+        tape.ask(Who::Waiter);
+        tape.run_ms(TIMEOUT_MS);
+        assert!(tape.wake.last_failure().is_some());
+        tape
+    };
+    let mut tape = failed();
+    tape.wake.seen_up();
+    assert_eq!(tape.wake.last_failure(), None, "somebody has pressed its button");
+    let told = TooSoon { wait_ms: 60_000, last: None };
+    assert_eq!(tape.ask(Who::Waiter), Asked::TooSoon(told), "the pause after it stays");
+
+    let mut tape = failed();
+    tape.run_ms(60_000);
+    assert_eq!(tape.ask(Who::Waiter), Asked::Begun);
+    tape.on(Event::Left);
+    assert_eq!(
+        (tape.wake.last_failure(), tape.ended.last()),
+        (None, Some(&Outcome::Left)),
+        "it has not failed"
+    );
+}
+
+#[test]
 fn the_reason_comes_from_what_was_seen() {
     let fail = |round: Event, sights: Vec<(u64, Sight)>| {
         let mut tape = Tape::new();

@@ -1,4 +1,5 @@
-//! Follows the nodes that can be woken, also while nobody wants one awake: how long earlier wakes took comes from the store.
+//! Follows the nodes that can be woken, also while nobody wants one awake: how long earlier wakes took comes from the store, and
+//! one that is up by whatever means has no failed wake behind it any more.
 
 use super::{PAST, Sleeper, Waker, record};
 use crate::registry::House;
@@ -25,6 +26,11 @@ impl Waker {
         self.lock().retain(|id, sleeper| is_there(sleeper) || house.fleet.by_id(*id).is_some());
         for node in &house.fleet.nodes {
             let Some(config) = &node.config.wake else { continue };
+            if node.state.takes_requests()
+                && let Some(sleeper) = self.lock().get_mut(&node.id)
+            {
+                sleeper.wake.seen_up();
+            }
             if self.lock().get(&node.id).is_some_and(|sleeper| sleeper.knows_past) {
                 continue;
             }
