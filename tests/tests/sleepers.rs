@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use lamplighter_core::node::State;
-use lamplighter_simnode::{Fault, FaultRule, On};
+use lamplighter_simnode::{Fault, FaultRule, On, Profile, SimModel, SimNode};
 use lamplighter_tests::{
     card::{Card, Silence, asleep, config, falls_asleep, free_port, house, machine, nas, order},
     house::{Gateway, PATIENCE},
@@ -13,6 +13,7 @@ use lamplighter_tests::{
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use tokio::io::AsyncWriteExt;
 
 async fn get(gateway: &Gateway, path: &str) -> String {
     let answer = gateway.http.get(format!("{}{path}", gateway.url)).send().await.unwrap();
@@ -270,4 +271,38 @@ async fn a_wake_that_failed_is_forgotten_once_somebody_has_pressed_the_button() 
     let asleep = gateway.node("workstation").await;
     assert!(asleep.sleep.failure.is_none(), "it sleeps as planned: {:#?}", asleep.sleep);
     assert!(!failed().await, "it is still too soon, and it has not failed since");
+}
+
+/// Two engines on one machine sleep together: neither is put to sleep while the other answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_put_to_sleep_while_another_engine_of_the_machine_works() {
+    let card = Card::new().await;
+    let hook = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let slow = Profile::ollama("ollama").model(SimModel::new("a:1b").loaded(true)).ttft_ms(60_000);
+    let (slow, idle) = (SimNode::start(slow).await.unwrap(), nas().await);
+    let sleep = format!("[node.sleep]\nurl = \"http://{}/sleep\"\n", hook.local_addr().unwrap());
+    let port = |node: &SimNode| node.addr().port();
+    let first = config(port(&slow), &card);
+    let second = config(port(&idle), &card).replace("\"workstation\"", "\"second\"");
+    let (_, second) = second.split_once("[[node]]").unwrap();
+    let gateway = Gateway::start(&format!("{first}{sleep}[[node]]{second}{sleep}")).await;
+    gateway.until_up(2).await;
+    let asked = tokio::spawn(gateway.chat("a:1b", true).send());
+    gateway.until(|it| it.nodes[0].active == 1).await;
+    for name in ["workstation", "second"] {
+        let (status, said) = order(&gateway, Method::POST, &format!("nodes/{name}/sleep")).await;
+        assert_eq!((status, &said["code"]), (409, &json!("node_busy")), "{name}: {said}");
+        let message = said["message"].as_str().unwrap();
+        assert!(message.starts_with("workstation is at work"), "{message}");
+    }
+    asked.abort();
+    gateway.until(|it| it.nodes[0].active == 0).await;
+    let ordered = order(&gateway, Method::POST, "nodes/second/sleep");
+    let called = async {
+        let (mut called, _) = hook.accept().await.unwrap();
+        called.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        called
+    };
+    let ((status, said), _called) = tokio::join!(ordered, called);
+    assert!((200..300).contains(&status), "{status} {said}");
 }

@@ -6,7 +6,7 @@ use crate::{
     waker::{self, Choice, Waker},
 };
 use lamplighter_core::{
-    config::Nudge,
+    config::{Macs, Nudge, WakeConfig},
     fleet::Node,
     snapshot::{Check, KeptAwake, Sleep, WakeFailure, Waking},
     wake::{Advice, Who},
@@ -23,8 +23,15 @@ pub enum NotWoken {
     NoSleep(String),
     /// It is on another network.
     Elsewhere(String),
-    /// Requests run there.
-    Busy(String, u32),
+    /// Requests run on that machine: there, or at another node of it, which is named.
+    Busy {
+        /// The node that was to sleep.
+        node: String,
+        /// Where they run or wait.
+        at_work: String,
+        /// How many.
+        requests: u32,
+    },
     /// It did not work, in words.
     Failed(String),
 }
@@ -58,25 +65,43 @@ impl Control {
         Ok(self.waker.cancel(node.id))
     }
 
-    /// Puts the node to sleep, by the hook that its owner has written. Never while anything of ours runs or waits there.
+    /// Puts the node to sleep, by the hook that its owner has written. Never while anything of ours runs or waits there, or at
+    /// another engine of the same machine: all of them sleep with it.
     ///
     /// # Errors
     /// [`NotWoken`].
     pub async fn put_to_sleep(&self, name: &str) -> Result<(), NotWoken> {
-        let (id, config) = {
-            let house = self.registry.house();
-            let node = house.fleet.node(name).ok_or_else(|| NotWoken::NoNode(name.into()))?;
-            let config = node.config.sleep.clone().ok_or_else(|| NotWoken::NoSleep(name.into()))?;
-            (node.id, config)
+        let house = self.registry.house();
+        let node = house.fleet.node(name).ok_or_else(|| NotWoken::NoNode(name.into()))?;
+        let config = node.config.sleep.as_ref().ok_or_else(|| NotWoken::NoSleep(name.into()))?;
+        let of_it = || house.fleet.nodes.iter().filter(|other| self.are_one_machine(node, other));
+        let load = |node: &Node| {
+            let (running, waiting) = self.places.load_of(node.id);
+            running.saturating_add(u32::try_from(waiting).unwrap_or(u32::MAX))
         };
-        let (running, waiting) = self.places.load_of(id);
-        let busy = running.saturating_add(u32::try_from(waiting).unwrap_or(u32::MAX));
-        if busy > 0 {
-            return Err(NotWoken::Busy(name.into(), busy));
+        let busy = of_it().map(|node| (node, load(node))).find(|(_, requests)| *requests > 0);
+        if let Some((at_work, requests)) = busy {
+            let (node, at_work) = (name.to_owned(), at_work.name().to_owned());
+            return Err(NotWoken::Busy { node, at_work, requests });
         }
-        let done = hooks::run(&self.http, &config, self.settings.base_dir()).await;
-        self.registry.look_at(id);
+        let done = hooks::run(&self.http, config, self.settings.base_dir()).await;
+        of_it().for_each(|node| self.registry.look_at(node.id));
         done.map_err(NotWoken::Failed)
+    }
+
+    /// Do both run on one machine? Then they have one address, or one network card. On loopback each port may lead elsewhere.
+    fn are_one_machine(&self, one: &Node, other: &Node) -> bool {
+        let (url, other_url) = (&one.config.url, &other.config.url);
+        let cards = |node: &Node| {
+            let mut cards = self.waker.courier().known(&node.config.url).macs;
+            if let Some(WakeConfig { mac: Macs::Written(macs), .. }) = &node.config.wake {
+                cards.extend(macs);
+            }
+            cards
+        };
+        one.id == other.id
+            || url.host() == other_url.host() && !url.is_loopback()
+            || cards(one).iter().any(|card| cards(other).contains(card))
     }
 
     /// A person answers whether a machine is woken for a request. False when nobody asks any more.

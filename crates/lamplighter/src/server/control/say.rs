@@ -119,9 +119,10 @@ impl From<NotWoken> for No {
                 let what = format!("{name} belongs to another network than the one this computer is on.");
                 Self::conflict("elsewhere", what).hint("If it is here too, say so on its card: \"This is home too\".")
             }
-            NotWoken::Busy(name, requests) => {
+            NotWoken::Busy { node, at_work, requests } => {
                 let what = if requests == 1 { "a request runs".into() } else { format!("{requests} requests run") };
-                Self::conflict("node_busy", format!("{name} is at work: {what} or waits there."))
+                let where_to = if at_work == node { String::new() } else { format!(", on the same machine as {node}") };
+                Self::conflict("node_busy", format!("{at_work} is at work{where_to}: {what} or waits there."))
                     .hint("Try again when it is done, or cancel it.")
             }
             NotWoken::Failed(why) => Self::conflict("not_done", format!("{why}.")),
