@@ -219,7 +219,7 @@ const PROGRAMS: [Program; 3] = [
     Program {
         name: "Claude Code (demo)",
         path: "/v1/chat/completions",
-        model: "llama3.2:3b",
+        model: "llama3.2:3b@nas",
         every: Duration::from_secs(7),
     },
     Program {
