@@ -156,7 +156,7 @@ export const houses = {
       workstation({ sleep: { can_wake: true, can_sleep: true, usual_ms: 41_000 } }),
       node('tower', { state: 'asleep' }, { gpu: 'RTX 3090', presence: 'sleeps', since_ms: Date.now() - 125 * MIN, models: laptopModels(), sleep: { can_wake: true, can_sleep: true, usual_ms: 41_000 } }),
       node('devbox', { state: 'waking', stage: 'reachable' }, { gpu: 'RTX 5060 Ti 16 GB', presence: 'sleeps', since_ms: Date.now() - 23_000, models: laptopModels(), sleep: { can_wake: true, usual_ms: 41_000, waking: { stage: 'reachable', started_ms: Date.now() - 23_000, timeout_ms: 120_000, rounds: 4, waiters: 3, by_person: false, asked_by: 'open-webui for coder' } } }),
-      node('garage', { state: 'asleep' }, { gpu: 'A4000', presence: 'sleeps', since_ms: Date.now() - 600 * MIN, models: laptopModels(), sleep: { can_wake: true, failure: { code: 'never_answered', words: 'did not wake: called 14 times, nothing heard for 120 s', checklist: [{ what: 'The lights at its network socket', how: 'Dark while it sleeps: the card has no power. Turn off ErP in the firmware.' }, { what: 'The address', how: 'It must be the MAC of the cable\u2019s own card.' }] } } }),
+      node('garage', { state: 'asleep' }, { gpu: 'A4000', presence: 'sleeps', since_ms: Date.now() - 600 * MIN, models: laptopModels(), sleep: { can_wake: true, failure: { code: 'never_answered', words: 'did not wake: called 14 times, nothing heard for 120 s', at_ms: Date.now() - 5 * MIN, checklist: [{ what: 'The lights at its network socket', how: 'Dark while it sleeps: the card has no power. Turn off ErP in the firmware.' }, { what: 'The address', how: 'It must be the MAC of the cable\u2019s own card.' }] } } }),
     ],
     requests: [],
     problems: [],

@@ -79,6 +79,14 @@ pub struct Waker {
 struct Sleeper {
     wake: Wake,
     running: Option<Running>,
+    /// When the last failure was, milliseconds since 1970.
+    failed_ms: Option<u64>,
+}
+
+impl Sleeper {
+    fn new(timeout_ms: u64, past: &[u64]) -> Self {
+        Self { wake: Wake::new(timeout_ms, past), running: None, failed_ms: None }
+    }
 }
 
 /// A wake under way.
@@ -101,6 +109,8 @@ pub struct Seen {
     pub started_ms: Option<u64>,
     /// How the last one failed, until one works.
     pub failure: Option<Failure>,
+    /// When that was, milliseconds since 1970.
+    pub failed_ms: Option<u64>,
     /// How long it usually takes, milliseconds.
     pub eta_ms: Option<u64>,
 }
@@ -113,8 +123,7 @@ impl Waker {
         for node in &house.fleet.nodes {
             if let Some(config) = &node.config.wake {
                 let past = record::past(waker.parts.store.as_ref(), node.name(), PAST).await;
-                let sleeper = Sleeper { wake: Wake::new(config.timeout_ms, &past), running: None };
-                waker.lock().insert(node.id, sleeper);
+                waker.lock().insert(node.id, Sleeper::new(config.timeout_ms, &past));
             }
         }
         Arc::new(waker)
@@ -135,9 +144,7 @@ impl Waker {
         let config = node.config.wake.clone()?;
         let (asked, effects, ended) = {
             let mut sleepers = self.lock();
-            let sleeper = sleepers
-                .entry(node.id)
-                .or_insert_with(|| Sleeper { wake: Wake::new(config.timeout_ms, &[]), running: None });
+            let sleeper = sleepers.entry(node.id).or_insert_with(|| Sleeper::new(config.timeout_ms, &[]));
             sleeper.wake.set_timeout(config.timeout_ms);
             let (asked, effects) = sleeper.wake.ask(who, clock::mono_ms());
             if let Asked::TooSoon(too_soon) = asked {
@@ -191,6 +198,7 @@ impl Waker {
             asked_by: running.and_then(|running| running.record.asked_by().map(str::to_owned)),
             started_ms: running.map(|running| running.record.started_ms()),
             failure: sleeper.wake.last_failure().cloned(),
+            failed_ms: sleeper.failed_ms,
             eta_ms: sleeper.wake.eta_ms(),
         })
     }
@@ -321,7 +329,12 @@ impl Waker {
 
     fn ended(self: &Arc<Self>, node: NodeId, outcome: Outcome) {
         self.parts.registry.waking(node, None);
-        let Some(mut running) = self.lock().get_mut(&node).and_then(|sleeper| sleeper.running.take()) else {
+        let Some(mut running) = self.lock().get_mut(&node).and_then(|sleeper| {
+            if matches!(outcome, Outcome::Failed(_)) {
+                sleeper.failed_ms = Some(clock::wall_ms());
+            }
+            sleeper.running.take()
+        }) else {
             return;
         };
         running.record.ended(&outcome, self.parts.store.as_ref());

@@ -127,6 +127,7 @@ pub(super) fn show(node: &Node, waker: &Waker, elsewhere: bool) -> Sleep {
         failure: failure.filter(|_| !node.state.takes_requests()).map(|failure| WakeFailure {
             code: failure.code().into(),
             words: failure.words(),
+            at_ms: seen.as_ref().and_then(|seen| seen.failed_ms),
             checklist: failure.checklist().iter().map(check).collect(),
         }),
         usual_ms: seen.as_ref().and_then(|seen| seen.eta_ms),
