@@ -6,6 +6,7 @@ use lamplighter_tests::{
     card::{self, Card, asleep, free_port, house, nas},
     house::{Gateway, config},
 };
+use serde_json::Value;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,4 +58,85 @@ async fn status_says_how_the_last_wake_failed() {
     let said = gateway.cli(&["status"]).1;
     let row = said.lines().nth(1).unwrap();
     assert!(row.starts_with("☾ workstation  asleep, did not wake ") && row.contains(": called "), "{said}");
+}
+
+/// `explain` says what a request then meets, and wakes nobody itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_foretells_what_is_done_about_a_machine_that_sleeps() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let alias = |name: &str, models: &str, wake: &str| {
+        format!("[[alias]]\nname = \"{name}\"\nmodels = [{models}]\nwake = \"{wake}\"\n")
+    };
+    let (both, one) = ("\"qwen3:8b\", \"llama3.2:3b\"", "\"qwen3:8b\"");
+    let aliases = ["wait", "fallback", "ask", "never"]
+        .map(|wake| alias(&format!("a-{wake}"), both, wake) + &alias(&format!("only-{wake}"), one, wake));
+    let gateway = house(&card, port, &nas, &aliases.concat()).await;
+    let waits = "1.  workstation  qwen3:8b     is woken and waited for\n";
+    let alone = "1.  workstation  qwen3:8b  is woken and waited for\n";
+    for (model, code, lines) in [
+        ("qwen3:8b", 0, &[alone][..]),
+        ("qwen3:8b@workstation", 0, &[alone]),
+        ("a-wait", 0, &["a-wait is an alias\n", waits, "2.  nas          llama3.2:3b  "]),
+        (
+            "a-fallback",
+            0,
+            &["1.  nas  llama3.2:3b", "   workstation  qwen3:8b  is woken for the next request\n"],
+        ),
+        (
+            "a-ask",
+            0,
+            &["1.  nas", "  a person is asked first; without an answer it is woken for the next request\n"],
+        ),
+        ("a-never", 0, &["1.  nas", "  is not woken: the policy is not to wake it\n"]),
+        ("only-fallback", 0, &[alone]),
+        ("only-ask", 0, &["without an answer it is woken and waited for\n"]),
+        (
+            "only-never",
+            1,
+            &["'only-never' is on workstation, which is asleep, and the policy is not to wake it.\n"],
+        ),
+        ("llama3.2:3b", 0, &["1.  nas"]),
+    ] {
+        let (ended, out, err) = gateway.cli(&["explain", model]);
+        assert_eq!((ended, err.as_str()), (code, ""), "{model}: {out}");
+        for line in lines {
+            assert!(out.contains(line), "{model} lacks {line:?}:\n{out}");
+        }
+    }
+    let said: Value = gateway.control("explain?model=a-wait").await.json().await.unwrap();
+    let asleep = &said["asleep"][0];
+    assert_eq!(
+        [&said["mode"], &asleep["node"], &asleep["model"], &asleep["node_model"], &asleep["done"]],
+        ["auto", "workstation", "qwen3:8b", "qwen3:8b", "wait"]
+    );
+    let said: Value =
+        gateway.control("explain?model=qwen3:8b&operation=embeddings").await.json().await.unwrap();
+    assert_eq!(
+        (&said["asleep"][0]["done"], &said["refusal"]["code"]),
+        (&"pass".into(), &"node_asleep".into())
+    );
+    assert_eq!(card.more(), 0, "nothing is sent");
+
+    // What it foretells is what happens.
+    let answer = gateway.chat("only-never", false).send().await.unwrap();
+    let refused: Value = answer.json().await.unwrap();
+    assert!(
+        refused["error"]["message"].as_str().unwrap().contains("the policy is not to wake it"),
+        "{refused}"
+    );
+    assert_eq!(gateway.chat("a-never", false).send().await.unwrap().headers()["x-lamplighter-node"], "nas");
+    assert_eq!(card.more(), 0, "neither does `never`");
+    assert_eq!(
+        gateway.chat("a-fallback", false).send().await.unwrap().headers()["x-lamplighter-node"],
+        "nas"
+    );
+    card.hears().await;
+
+    assert_eq!(gateway.cli(&["route", "no-wake"]).0, 0);
+    let (code, out, _) = gateway.cli(&["explain", "only-wait"]);
+    assert!(code == 1 && out.contains("never wake") && out.contains("waking is switched off"), "{out}");
+    assert_eq!(gateway.cli(&["pause"]).0, 0);
+    let (code, out, _) = gateway.cli(&["explain", "llama3.2:3b"]);
+    assert!(code == 1 && out.starts_with("Lamplighter is paused.\n"), "{out}");
+    assert!(out.contains("otherwise it would go to:\n1.  nas"), "{out}");
 }

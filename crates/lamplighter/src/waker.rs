@@ -7,9 +7,11 @@ mod courier;
 pub mod learning;
 mod prompts;
 mod record;
+mod verdicts;
 
 pub use courier::{Call, Courier, Known};
 pub use prompts::{Asking, Choice, Prompts};
+pub use verdicts::too_soon_for;
 
 use crate::{
     clock,

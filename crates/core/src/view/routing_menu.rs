@@ -46,9 +46,7 @@ fn end_of_pause(gateway: &Gateway, clock: Clock) -> String {
 #[must_use]
 pub fn routing(gateway: &Gateway, clock: Clock) -> Option<String> {
     match gateway.mode {
-        Mode::Auto => None,
-        Mode::Local => Some("local only: nothing leaves the house".into()),
-        Mode::NoWake => Some("never wake: only machines that are up answer".into()),
+        mode @ (Mode::Auto | Mode::Local | Mode::NoWake) => mode.words().map(str::to_owned),
         Mode::Paused => Some(format!("paused until {}", end_of_pause(gateway, clock))),
     }
 }
