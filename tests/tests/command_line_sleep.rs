@@ -4,7 +4,8 @@
 
 use lamplighter_tests::{
     card::{self, Card, asleep, free_port, house, nas},
-    house::{Gateway, config},
+    house::{Gateway, command, config, signal},
+    spoken::Spoken,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -139,4 +140,38 @@ async fn explain_foretells_what_is_done_about_a_machine_that_sleeps() {
     let (code, out, _) = gateway.cli(&["explain", "llama3.2:3b"]);
     assert!(code == 1 && out.starts_with("Lamplighter is paused.\n"), "{out}");
     assert!(out.contains("otherwise it would go to:\n1.  nas"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_can_be_ended_by_hand() {
+    let (card, port) = (Card::new().await, free_port());
+    let gateway = Gateway::start(&card::config(port, &card)).await;
+    gateway.until(asleep).await;
+    let cancel = || gateway.cli(&["wake", "workstation", "--cancel"]);
+    let not_waking = (1, String::new(), "lamplighter: workstation is not being woken.\n".to_owned());
+    assert_eq!(cancel(), not_waking);
+    let (code, out, _) = gateway.cli(&["wake", "workstation"]);
+    assert!(code == 0 && out.contains("`lamplighter wake workstation --cancel` ends it"), "{out}");
+    assert_eq!(cancel(), (0, "workstation is not being woken any more.\n".into(), String::new()));
+    gateway.until(asleep).await;
+    assert_eq!(cancel(), not_waking);
+    assert_eq!(gateway.cli(&["wake", "workstation", "--cancel", "--wait"]).0, 2, "one or the other");
+
+    // Who waits for it is told once, with its name.
+    let waits = || Spoken::start(command(gateway.home.path(), &["wake", "workstation", "--wait"]));
+    let mut waiting = waits();
+    waiting.until("the first stage", |said| said.contains("calling")).await;
+    assert_eq!(cancel().0, 0);
+    let ended = "lamplighter: workstation is not being woken any more: somebody ended it\n";
+    assert_eq!(waiting.end(), (Some(1), ended.into()));
+    assert!(!waiting.said().contains("somebody"), "{}", waiting.said());
+
+    // Ctrl-C ends the waiting, not the wake.
+    let mut waiting = waits();
+    waiting.until("the first stage", |said| said.contains("calling")).await;
+    signal(waiting.child.id(), "INT");
+    let goes_on =
+        "lamplighter: workstation goes on waking; `lamplighter wake workstation --cancel` ends it\n";
+    assert_eq!(waiting.end(), (Some(1), goes_on.into()));
+    assert!(gateway.node("workstation").await.sleep.waking.is_some());
 }
