@@ -175,3 +175,25 @@ async fn a_wake_can_be_ended_by_hand() {
     assert_eq!(waiting.end(), (Some(1), goes_on.into()));
     assert!(gateway.node("workstation").await.sleep.waking.is_some());
 }
+
+/// A failure is told once, with what to check about the way in which this machine is called.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_wake_is_told_once_and_with_the_advice_that_fits() {
+    let (card, port, nobody) = (Card::new().await, free_port(), free_port());
+    let packets = card::config(port, &card).replace("20s", "5s");
+    let plug = format!("relay = {{ url = \"http://127.0.0.1:{nobody}/on\" }}");
+    let relayed =
+        packets.lines().filter(|line| !line.starts_with("broadcast")).collect::<Vec<_>>().join("\n");
+    for (text, start, fits, fits_not) in [
+        (packets.clone(), "did not wake: called", "ethtool", "`relay` in [node.wake]"),
+        (format!("{relayed}\n{plug}\n"), "could not be called", "- `relay` in [node.wake]: ", "firewall"),
+    ] {
+        let gateway = Gateway::start(&text).await;
+        gateway.until(asleep).await;
+        let (code, out, err) = gateway.cli(&["wake", "workstation", "--wait"]);
+        assert_eq!(code, 1, "{out}{err}");
+        assert!(err.starts_with(&format!("lamplighter: workstation {start}")), "{err}");
+        assert!(!out.contains(start) && err.matches(start).count() == 1, "{out}{err}");
+        assert!(err.contains(fits) && !err.contains(fits_not), "{err}");
+    }
+}

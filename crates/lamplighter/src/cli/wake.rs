@@ -68,7 +68,7 @@ pub fn sleep(whose: &Whose, node: &str) -> Result<ExitCode, String> {
 /// Waits for the end of the wake, and says each stage once.
 async fn until_awake(running: &Running, name: &str) -> Result<(), String> {
     let began = Instant::now();
-    let mut said = None;
+    let (mut said, mut started_ms) = (None, 0);
     while began.elapsed() < LIMIT {
         let snapshot: Snapshot = running.ask("snapshot").await?;
         let node = snapshot.nodes.iter().find(|node| node.name == name);
@@ -78,12 +78,16 @@ async fn until_awake(running: &Running, name: &str) -> Result<(), String> {
         }
         match (&node.sleep.waking, &node.sleep.failure) {
             (Some(waking), _) => {
+                started_ms = waking.started_ms;
                 if said.replace(waking.stage) != Some(waking.stage) {
                     print(&format!("  {}\n", progress(node, waking.stage)))?;
                 }
             }
-            (None, Some(failure)) => return Err(failed(name, failure)),
-            (None, None) => return Err(format!("{name} is not being woken any more: somebody ended it")),
+            // An older one says nothing of this wake.
+            (None, Some(failure)) if failure.at_ms.is_none_or(|at_ms| at_ms >= started_ms) => {
+                return Err(failed(name, failure));
+            }
+            (None, _) => return Err(format!("{name} is not being woken any more: somebody ended it")),
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -9,7 +9,7 @@ use lamplighter_core::{
     config::Nudge,
     fleet::Node,
     snapshot::{Check, KeptAwake, Sleep, WakeFailure, Waking},
-    wake::{Advice, Who},
+    wake::{Advice, Caller, Who},
 };
 
 /// Why an order about a node's sleep was not carried out.
@@ -118,6 +118,9 @@ pub(super) fn show(node: &Node, waker: &Waker, elsewhere: bool) -> Sleep {
         })
     });
     let failure = seen.as_ref().and_then(|seen| seen.failure.as_ref());
+    let caller = node.config.wake.as_ref().map_or(Caller::Packets, |config| {
+        Caller::of(config, !waker.courier().known(node.name()).macs.is_empty())
+    });
     let check = |advice: &Advice| Check { what: advice.check.into(), how: advice.how.into() };
     Sleep {
         can_wake: node.config.wake.is_some(),
@@ -128,7 +131,7 @@ pub(super) fn show(node: &Node, waker: &Waker, elsewhere: bool) -> Sleep {
             code: failure.code().into(),
             words: failure.words(),
             at_ms: seen.as_ref().and_then(|seen| seen.failed_ms),
-            checklist: failure.checklist().iter().map(check).collect(),
+            checklist: failure.checklist(caller).iter().map(check).collect(),
         }),
         usual_ms: seen.as_ref().and_then(|seen| seen.eta_ms),
         elsewhere,
