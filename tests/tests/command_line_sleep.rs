@@ -4,11 +4,11 @@
 
 use lamplighter_tests::{
     card::{self, Card, asleep, free_port, house, nas},
-    house::{Gateway, command, config, signal},
+    house::{Gateway, PATIENCE, command, config, signal},
     spoken::Spoken,
 };
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_says_how_requests_are_routed() {
@@ -196,4 +196,34 @@ async fn a_failed_wake_is_told_once_and_with_the_advice_that_fits() {
         assert!(!out.contains(start) && err.matches(start).count() == 1, "{out}{err}");
         assert!(err.contains(fits) && !err.contains(fits_not), "{err}");
     }
+}
+
+/// The log of a gateway that runs by itself: who asked for a wake and how it ended, in words.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_who_woke_it_and_why_it_failed() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let gateway = house(&card, port, &nas, "").await;
+    let waits = tokio::spawn(gateway.chat("qwen3:8b", false).header("user-agent", "notes/1.0").send());
+    card.hears().await;
+    logged(&gateway, "asked_by=\"notes/1.0 for qwen3:8b\"").await;
+    waits.abort();
+    logged(&gateway, "not woken: nobody waits any more node=\"workstation\"").await;
+
+    let gateway = Gateway::start(&card::config(port, &card).replace("20s", "5s")).await;
+    gateway.until(asleep).await;
+    assert_eq!(gateway.cli(&["wake", "workstation"]).0, 0);
+    logged(&gateway, "waking node=\"workstation\" asked_by=\"a person\"").await;
+    let log = logged(&gateway, "not woken: it did not wake: called ").await;
+    let line = log.lines().find(|line| line.contains("not woken")).unwrap();
+    assert!(line.contains("WARN") && !log.contains("NeverAnswered"), "{line}");
+}
+
+/// Waits until the log says it. The whole log.
+async fn logged(gateway: &Gateway, said: &str) -> String {
+    let began = Instant::now();
+    while !gateway.log().contains(said) {
+        assert!(began.elapsed() < PATIENCE, "{said:?} is not in the log: {}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    gateway.log()
 }

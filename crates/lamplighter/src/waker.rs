@@ -144,7 +144,7 @@ impl Waker {
         asked_by: Option<String>,
     ) -> Option<Result<Waiting, TooSoon>> {
         let config = node.config.wake.clone()?;
-        let (asked, effects, ended) = {
+        let (asked, effects, ended, asked_by) = {
             let mut sleepers = self.lock();
             let sleeper = sleepers.entry(node.id).or_insert_with(|| Sleeper::new(config.timeout_ms, &[]));
             sleeper.wake.set_timeout(config.timeout_ms);
@@ -157,10 +157,11 @@ impl Waker {
                 record: Record::new(node.name(), who, asked_by),
                 ended: watch::Sender::new(None),
             });
-            (asked, effects, running.ended.subscribe())
+            let asked_by = running.record.asked_by().unwrap_or("a person").to_owned();
+            (asked, effects, running.ended.subscribe(), asked_by)
         };
         if asked == Asked::Begun || !effects.is_empty() {
-            tracing::info!(node = node.name(), "waking");
+            tracing::info!(node = node.name(), asked_by, "waking");
             self.parts.places.shut(node.id);
             self.parts.tasks.spawn(self.clone().keep_time(node.id));
         }
@@ -342,7 +343,13 @@ impl Waker {
         running.record.ended(&outcome, self.parts.store.as_ref());
         match &outcome {
             Outcome::Ready { took_ms, .. } => tracing::info!(node = running.record.node(), took_ms, "awake"),
-            other => tracing::info!(node = running.record.node(), ?other, "not woken"),
+            Outcome::Failed(failure) => {
+                tracing::warn!(node = running.record.node(), "not woken: it {}", failure.words());
+            }
+            Outcome::Left => tracing::info!(node = running.record.node(), "not woken: nobody waits any more"),
+            Outcome::Cancelled => {
+                tracing::info!(node = running.record.node(), "not woken: somebody ended it")
+            }
         }
         running.ended.send_replace(Some(Arc::new(outcome)));
         // Whoever still waits there has been told; whoever comes later finds an open door, also when the machine was woken by hand.
