@@ -227,3 +227,17 @@ async fn logged(gateway: &Gateway, said: &str) -> String {
     }
     gateway.log()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loading_on_a_machine_that_sleeps_says_how_to_wake_it_for_that() {
+    let (card, port) = (Card::new().await, free_port());
+    let gateway = Gateway::start(&card::config(port, &card)).await;
+    gateway.until(asleep).await;
+    let (code, out, err) = gateway.cli(&["load", "workstation", "qwen3:8b"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    let hint = "`lamplighter wake workstation --load qwen3:8b` wakes it, and loads it then.";
+    assert_eq!(err, format!("lamplighter: workstation is asleep.\n  {hint}\n"));
+    assert_eq!(card.more(), 0, "nothing was sent");
+    let (_, _, err) = gateway.cli(&["unload", "workstation"]);
+    assert_eq!(err, "lamplighter: workstation is asleep.\n", "nothing to wake for");
+}
