@@ -269,7 +269,7 @@ impl Refusal {
             Self::Cancelled => "The request was cancelled in Lamplighter.".into(),
             Self::NoNodes { config_path } => format!("no nodes configured. Add one in {config_path}."),
             Self::ModelUnknown { model, similar } if similar.is_empty() => {
-                format!("model '{model}' not found: no node lists it")
+                format!("model '{model}' not found: no node lists it.")
             }
             Self::ModelUnknown { model, similar } => {
                 format!("model '{model}' not found: no node lists it. Did you mean {}?", or(similar))
