@@ -154,6 +154,7 @@ impl Lamplighter {
             None => (options.config_path(), config::state_dir()),
         };
         let (loaded, mut notices) = load(&config_path, &state, options.tolerate_broken)?;
+        notices.extend(options.config.as_ref().and_then(|_| not_there(&loaded)));
         let base_dir = loaded.base_dir().to_owned();
         let server = &loaded.config.server;
         let bound = match server::bind(server, &[]) {
@@ -380,6 +381,18 @@ fn load(path: &Path, state: &Path, tolerate_broken: bool) -> Result<(Loaded, Vec
         }
         Err(broken) => Err(StartError::Config(broken)),
     }
+}
+
+/// A file that was named and is not there is more often a slip than a wish. It is no mistake: it comes with the first machine that
+/// is added.
+fn not_there(loaded: &Loaded) -> Option<Problem> {
+    if loaded.origin != Origin::NoFile || loaded.path.exists() {
+        return None;
+    }
+    let said =
+        format!("{} is not there: it is written when the first machine is added.", loaded.path.display());
+    tracing::warn!("{said}");
+    Some(notice(CONFIG, Level::Notice, &said))
 }
 
 fn notice(code: &str, level: Level, message: &str) -> Problem {
