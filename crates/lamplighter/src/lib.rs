@@ -98,8 +98,19 @@ impl Options {
     pub fn whose(&self) -> Whose {
         match (&self.config, self.demo) {
             (_, true) => Whose::Demo,
+            // The default file by its name is the default.
+            (Some(config), false) if config::same_file(config, &config::default_path()) => Whose::Default,
             (Some(config), false) => Whose::Config(config.clone()),
             (None, false) => Whose::Default,
+        }
+    }
+
+    /// Who holds our port may be the very gateway that is to be started.
+    fn told_apart(&self, held: holder::Held) -> holder::Held {
+        let held = if self.demo { held.for_the_demo() } else { held };
+        match control_file::find(&self.whose()) {
+            Some(running) => held.or_runs_already(running.pid, &running.url),
+            None => held,
         }
     }
 }
@@ -162,7 +173,7 @@ impl Lamplighter {
             Err(Unbound::Otherwise(why)) => return Err(StartError::Door(why)),
             Err(Unbound::Taken(taken)) => {
                 let held = holder::Held::ask(taken.address, taken.program).await;
-                return Err(StartError::Held(Box::new(held)));
+                return Err(StartError::Held(Box::new(options.told_apart(held))));
             }
         };
         let guard = server::guard(server, &base_dir, &bound.addresses).map_err(StartError::Door)?;
