@@ -144,7 +144,13 @@ async fn explain_names_the_machine_and_the_reason() {
             &["'llama3.2:3b' is pinned to shed, which cannot serve it: it does not have it."],
         ),
         ("llama3.2", 1, &["model 'llama3.2' not found: no node lists it. Did you mean llama3.2:3b?"]),
-        ("zephyr:70b", 1, &["model 'zephyr:70b' not found: no node lists it\n"]),
+        (
+            "zephyr:70b",
+            1,
+            &[
+                "model 'zephyr:70b' not found: no node lists it.\n  `lamplighter models` lists what can be reached.\n",
+            ],
+        ),
     ] {
         let (ended, out, err) = gateway.cli(&["explain", model]);
         assert_eq!((ended, err.as_str()), (code, ""), "{model}: {out}");

@@ -9,7 +9,7 @@ use lamplighter_tests::{
     socket::{self, Reply},
     spoken::Spoken,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{net::TcpListener, path::Path, process::Command, time::Duration};
 use tempfile::TempDir;
 
@@ -297,6 +297,30 @@ fn no_configuration_is_an_empty_house() {
         let (code, out, err) = gateway.cli(&["explain", "m"]);
         assert!(code == 1 && out.contains("no nodes configured") && out.contains(&path), "{out}{err}");
     }
+}
+
+/// A file that is named and is not there is told, and written with the first machine.
+#[test]
+fn a_named_file_that_is_not_there_is_told_and_comes_with_the_first_machine() {
+    let test = "a_named_file_that_is_not_there_is_told_and_comes_with_the_first_machine";
+    let Some((gateway, path)) = without_nodes(test, None) else { return };
+    let told = format!("- {path} is not there: it is written when the first machine is added.\n");
+    let (code, out, err) = gateway.cli(&["status"]);
+    assert!(code == 0 && out.contains(&told), "{out}{err}");
+    let runtime = gateway.home.path().join("runtime/lamplighter");
+    let control = std::fs::read_dir(runtime).unwrap().next().unwrap().unwrap().path();
+    let control: Value = serde_json::from_slice(&std::fs::read(control).unwrap()).unwrap();
+    let token = format!("Authorization: Bearer {}", control["token"].as_str().unwrap());
+    let node = json!({ "name": "nas", "url": "127.0.0.1:9" }).to_string();
+    let lines = ["Host: localhost:11400", &token];
+    let add = socket::request("POST", "/control/v1/nodes", &lines, &node);
+    assert_eq!(gateway.ask("127.0.0.1", &add).status, 201);
+    assert!(std::fs::read_to_string(&path).unwrap().contains("nas"));
+    let (_, out, _) = gateway.cli(&["status"]);
+    assert!(out.contains("nas") && !out.contains(&told), "{out}");
+
+    let Some((empty, _)) = without_nodes(test, Some("# nothing yet\n")) else { return };
+    assert!(!empty.cli(&["status"]).1.contains("is not there"), "it is there and says nothing");
 }
 
 /// A port that somebody holds: which one, and who.

@@ -51,6 +51,9 @@ async fn what_is_edited_counts_and_what_is_broken_does_not() {
         gateway.until(|snapshot| snapshot.problems.iter().any(|p| p.message.contains("priorty"))).await;
     assert!(told.problems.iter().any(|p| p.message.contains("stays so")), "{:#?}", told.problems);
     assert_eq!(told.nodes.len(), 2);
+    let line = broken.lines().position(|line| line.starts_with("priorty")).unwrap() + 1;
+    let said = format!("config.toml:{line}:1: error: unknown field \"priorty\"");
+    assert!(gateway.log().contains(&said), "the log says where, too: {}", gateway.log());
     assert_eq!(gateway.chat("coder", false).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(fs::read_to_string(file(&gateway)).unwrap(), broken, "the file is its owner's");
 

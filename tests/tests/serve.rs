@@ -5,6 +5,7 @@
 
 use lamplighter_simnode::{Profile, SimNode};
 use lamplighter_tests::{
+    card::free_port,
     house::{Gateway, binary, command, run, signal},
     spoken::Spoken,
 };
@@ -123,6 +124,40 @@ async fn the_gateway_is_found_by_its_configuration() {
         assert_eq!(mode(&folder.join(place)), 0o600);
         assert_eq!(status.arg("status").output().unwrap().status.code(), Some(0));
     }
+}
+
+/// Whoever starts it a second time hears that it runs, and where: by the same file under any name, the default one too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_start_is_told_that_it_runs_already() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("config/lamplighter");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (port, file) = (free_port(), folder.join("config.toml"));
+    std::fs::write(&file, format!("[server]\nlisten = [\"127.0.0.1:{port}\"]\n")).unwrap();
+    let mut first = own(home.path());
+    first.arg("serve");
+    let first = Spoken::start(first);
+    let ready = first.ready().await;
+    assert!(ready["control"].as_str().unwrap().ends_with("/control.json"), "{ready}");
+    let said = format!(
+        "lamplighter: Lamplighter runs already (process {}) at http://127.0.0.1:{port}\n",
+        first.child.id()
+    );
+    let file = file.to_str().unwrap();
+    for args in [&["serve"][..], &["--config", file, "serve"]] {
+        let output = own(home.path()).args(args).output().unwrap();
+        assert_eq!(
+            (output.status.code(), String::from_utf8(output.stderr).unwrap()),
+            (Some(1), said.clone())
+        );
+    }
+    let status = own(home.path()).args(["--config", file, "status"]).output().unwrap();
+    assert!(status.status.success() && status.stdout.starts_with(b"http://127.0.0.1:"), "{status:?}");
+
+    // Another configuration that wants its port is another matter.
+    let other = written(&format!("[server]\nlisten = [\"127.0.0.1:{port}\"]\n"));
+    let (code, _, err) = run(other.path(), &["serve"]);
+    assert!(code == 1 && err.contains("with another configuration or for another user"), "{err}");
 }
 
 /// Without a tray nobody is there to click: an Ollama on the port is named, and so are the ways out.

@@ -8,7 +8,7 @@ mod wake;
 
 pub use check::{Complaint, Severity, Step, check};
 pub use door::{LISTEN_PORT, Listen, host_name, origin};
-pub use hook::{HeaderValue, Hook, Method, header, hook_url};
+pub use hook::{HOOK_MAC, HeaderValue, Hook, Method, header, hook_url};
 pub use keep_awake::{EVERY_MS as KEEP_AWAKE_EVERY_MS, KeepAwake, Nudge, keep_awake_every_ms};
 pub use wake::{
     Macs, NodeCommand, Relay, SecureOn, Target, WakeConfig, WakeRules, ssh_target, wake_timeout_ms,

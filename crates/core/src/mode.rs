@@ -29,6 +29,16 @@ impl Mode {
             Self::Paused => "paused",
         }
     }
+
+    /// What it means, for people; `None` when there is nothing to say, or more than a mode knows.
+    #[must_use]
+    pub fn words(self) -> Option<&'static str> {
+        match self {
+            Self::Local => Some("local only: nothing leaves the house"),
+            Self::NoWake => Some("never wake: only machines that are up answer"),
+            Self::Auto | Self::Paused => None,
+        }
+    }
 }
 
 /// The mode in force, and what a pause ends in.

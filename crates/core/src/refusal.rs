@@ -273,7 +273,7 @@ impl Refusal {
             Self::ModelUnknown { model, similar, no_node } => {
                 let node = no_node.as_ref();
                 let node = node.map_or(String::new(), |node| format!(", and there is no node '{node}' to pin it to"));
-                let other = if similar.is_empty() { String::new() } else { format!(". Did you mean {}?", or(similar)) };
+                let other = if similar.is_empty() { ".".to_owned() } else { format!(". Did you mean {}?", or(similar)) };
                 format!("model '{model}' not found: no node lists it{node}{other}")
             }
             Self::ModelAway { model, reasons, .. } => {

@@ -18,6 +18,7 @@ mod words;
 use crate::{mode::Mode, snapshot::Offer};
 pub use bell::{News, Notice, news, outdated};
 pub use connect::environment;
+pub use routing_menu::routing;
 pub use status::{StatusRow, status};
 pub use tray::tray;
 pub use words::{Clock, Mark};

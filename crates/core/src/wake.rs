@@ -11,7 +11,7 @@ mod quiet;
 mod tests;
 
 pub use episode::{Progress, Sight, Timeline};
-pub use failure::{Advice, Failure};
+pub use failure::{Advice, Caller, Failure};
 pub use limits::TooSoon;
 pub use lobby::{LOBBY_BYTES, LOBBY_REQUESTS, Lobby};
 pub use machine::{Asked, Effect, Event, LOOK_EVERY_MS, Outcome, Wake, Who};

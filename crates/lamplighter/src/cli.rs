@@ -72,7 +72,7 @@ enum Command {
         /// The model; all of them when none is named.
         model: Option<String>,
     },
-    /// Wake a machine that sleeps.
+    /// Wake a machine that sleeps, or end its wake.
     Wake {
         /// The machine.
         node: String,
@@ -82,6 +82,9 @@ enum Command {
         /// Then load this model, and wait until it is there.
         #[arg(long, value_name = "MODEL")]
         load: Option<String>,
+        /// End its wake instead; requests that wait for it are answered elsewhere, or told.
+        #[arg(long, conflicts_with_all = ["wait", "load"])]
+        cancel: bool,
     },
     /// Put a machine to sleep, by the hook in the configuration file.
     Sleep {
@@ -118,7 +121,10 @@ impl Cli {
             }
             Command::Load { node, model } => act::load(config, &node, &model),
             Command::Unload { node, model } => act::unload(config, &node, model.as_deref()),
-            Command::Wake { node, wait, load } => wake::wake(config, &node, wait, load.as_deref()),
+            Command::Wake { node, cancel: true, .. } => wake::cancel(config, &node),
+            Command::Wake { node, wait, load, cancel: false } => {
+                wake::wake(config, &node, wait, load.as_deref())
+            }
             Command::Sleep { node } => wake::sleep(config, &node),
             Command::Route { mode } => act::route(config, &mode),
             Command::Pause { duration } => act::pause(config, duration.as_deref()),

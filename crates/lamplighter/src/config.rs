@@ -18,7 +18,7 @@ mod tests;
 mod wake;
 
 pub use atomic::{create_private_folder, mode_of, write_atomically};
-pub use folders::{default_path, fingerprint, runtime_dir, state_dir};
+pub use folders::{default_path, fingerprint, runtime_dir, same_file, state_dir};
 pub use located::{Excerpt, Located};
 
 use lamplighter_core::config::{self as core_config, Config, Severity};

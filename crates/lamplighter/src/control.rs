@@ -1,6 +1,7 @@
 //! What the control API, the tray and the command line are told: snapshots, and why a request would go where.
 
 mod explain;
+mod foretold;
 mod problems;
 mod sleep;
 mod versions;

@@ -27,6 +27,19 @@ pub struct Held {
     address: SocketAddr,
     program: Option<String>,
     who: Who,
+    asked_for: AskedFor,
+}
+
+/// For whom the port was wanted: what there is to do about it depends on that.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum AskedFor {
+    /// A configuration with `listen` in it.
+    #[default]
+    Configured,
+    /// The demo, whose port is what it is.
+    Demo,
+    /// A gateway that runs already: its process and address.
+    Running(u32, String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +53,34 @@ impl Held {
     /// Asks at the address who is there. `program` is what the system says.
     pub async fn ask(address: SocketAddr, program: Option<String>) -> Self {
         let who = timeout(WHO, who(address)).await.unwrap_or(Who::Somebody);
-        Self { address, program, who }
+        Self { address, program, who, asked_for: AskedFor::Configured }
+    }
+
+    /// The demo asked for it.
+    #[must_use]
+    pub fn for_the_demo(self) -> Self {
+        Self { asked_for: AskedFor::Demo, ..self }
+    }
+
+    /// The one that is to be started may run already, as that process at that address: then it is who holds the port.
+    #[must_use]
+    pub fn or_runs_already(self, pid: u32, url: &str) -> Self {
+        let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let is_it = matches!(self.who, Who::Lamplighter { .. }) && port == Some(self.address.port());
+        if is_it { Self { asked_for: AskedFor::Running(pid, url.to_owned()), ..self } } else { self }
     }
 
     /// Why the gateway did not start, and the ways out.
     #[must_use]
     pub fn why_not_started(&self) -> String {
         let (address, taken) = (self.address, self.taken());
+        match &self.asked_for {
+            AskedFor::Running(pid, url) => {
+                return format!("Lamplighter runs already (process {pid}) at {url}");
+            }
+            AskedFor::Demo => return format!("{taken}, and the demo has no other port: end it first"),
+            AskedFor::Configured => {}
+        }
         match &self.who {
             Who::Lamplighter { version } => format!(
                 "Another Lamplighter (version {version}) serves at {address}, with another configuration or for another user. \
@@ -193,4 +227,25 @@ fn free_port(listen: &[Listen], held: u16) -> Result<u16, String> {
     let mut ports = (LISTEN_PORT..LISTEN_PORT + TRIED).filter(|&port| port != held && !is_ours(port));
     let last = LISTEN_PORT + TRIED - 1;
     ports.find(|&port| is_free(port)).ok_or_else(|| format!("No port from {LISTEN_PORT} to {last} is free."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_for_the_port_decides_what_there_is_to_do() {
+        let (address, version) = ("127.0.0.1:11400".parse().unwrap(), "1".to_owned());
+        let held = |who: Who| Held { address, program: None, who, asked_for: AskedFor::Configured };
+        let other = held(Who::Lamplighter { version: version.clone() });
+        assert!(other.why_not_started().contains("another configuration"));
+        let demo = other.clone().for_the_demo();
+        assert!(!demo.why_not_started().contains("`listen`"), "{}", demo.why_not_started());
+        let again = demo.or_runs_already(7, "http://127.0.0.1:11400");
+        assert_eq!(again.why_not_started(), "Lamplighter runs already (process 7) at http://127.0.0.1:11400");
+        let elsewhere = other.clone().or_runs_already(7, "http://127.0.0.1:11401");
+        assert_eq!(elsewhere, other, "that one is not in the way");
+        let ollama = held(Who::Ollama { version });
+        assert_eq!(ollama.clone().or_runs_already(7, "http://127.0.0.1:11400"), ollama, "its file is stale");
+    }
 }

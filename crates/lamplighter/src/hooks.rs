@@ -1,13 +1,13 @@
 //! Calls that the owner of the configuration has written down: by HTTP, or a command over SSH. Nobody else can write one.
 
 use crate::secrets;
-use lamplighter_core::config::{HeaderValue, Hook, Method, NodeCommand};
+use lamplighter_core::config::{HOOK_MAC, HeaderValue, Hook, Method, NodeCommand};
 use std::{path::Path, process::Stdio, time::Duration};
 
 /// A call that has no answer after this long has failed.
 const LIMIT: Duration = Duration::from_secs(20);
 /// What stands in a hook's address for the machine's MAC address.
-pub const MAC: &str = "{mac}";
+pub const MAC: &str = HOOK_MAC;
 /// As much of a failed command's words as a person reads.
 const WORDS: usize = 300;
 

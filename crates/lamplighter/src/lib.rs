@@ -98,8 +98,19 @@ impl Options {
     pub fn whose(&self) -> Whose {
         match (&self.config, self.demo) {
             (_, true) => Whose::Demo,
+            // The default file by its name is the default.
+            (Some(config), false) if config::same_file(config, &config::default_path()) => Whose::Default,
             (Some(config), false) => Whose::Config(config.clone()),
             (None, false) => Whose::Default,
+        }
+    }
+
+    /// Who holds our port may be the very gateway that is to be started.
+    fn told_apart(&self, held: holder::Held) -> holder::Held {
+        let held = if self.demo { held.for_the_demo() } else { held };
+        match control_file::find(&self.whose()) {
+            Some(running) => held.or_runs_already(running.pid, &running.url),
+            None => held,
         }
     }
 }
@@ -154,6 +165,7 @@ impl Lamplighter {
             None => (options.config_path(), config::state_dir()),
         };
         let (loaded, mut notices) = load(&config_path, &state, options.tolerate_broken)?;
+        notices.extend(options.config.as_ref().and_then(|_| not_there(&loaded)));
         let base_dir = loaded.base_dir().to_owned();
         let server = &loaded.config.server;
         let bound = match server::bind(server, &[]) {
@@ -161,7 +173,7 @@ impl Lamplighter {
             Err(Unbound::Otherwise(why)) => return Err(StartError::Door(why)),
             Err(Unbound::Taken(taken)) => {
                 let held = holder::Held::ask(taken.address, taken.program).await;
-                return Err(StartError::Held(Box::new(held)));
+                return Err(StartError::Held(Box::new(options.told_apart(held))));
             }
         };
         let guard = server::guard(server, &base_dir, &bound.addresses).map_err(StartError::Door)?;
@@ -383,6 +395,18 @@ fn load(path: &Path, state: &Path, tolerate_broken: bool) -> Result<(Loaded, Vec
         }
         Err(broken) => Err(StartError::Config(broken)),
     }
+}
+
+/// A file that was named and is not there is more often a slip than a wish. It is no mistake: it comes with the first machine that
+/// is added.
+fn not_there(loaded: &Loaded) -> Option<Problem> {
+    if loaded.origin != Origin::NoFile || loaded.path.exists() {
+        return None;
+    }
+    let said =
+        format!("{} is not there: it is written when the first machine is added.", loaded.path.display());
+    tracing::warn!("{said}");
+    Some(notice(CONFIG, Level::Notice, &said))
 }
 
 fn notice(code: &str, level: Level, message: &str) -> Problem {

@@ -19,6 +19,15 @@ pub enum NotDone {
     NoNode(String),
     /// The node is not up.
     NotUp(String, State),
+    /// The node sleeps, and can be woken to load the model.
+    Sleeps {
+        /// The node.
+        node: String,
+        /// The model as asked for.
+        model: String,
+        /// Asleep, or on its way up.
+        state: State,
+    },
     /// The node does not list that model.
     NoModel {
         /// The node.
@@ -49,7 +58,11 @@ impl Models {
     /// # Errors
     /// [`NotDone`].
     pub async fn load(&self, node: &str, model: &str) -> Result<(), NotDone> {
-        let target = Target::find(&self.registry.house(), node)?;
+        let house = self.registry.house();
+        if let Some(it) = house.fleet.node(node).filter(|it| it.sleeps()) {
+            return Err(NotDone::Sleeps { node: node.into(), model: model.into(), state: it.state });
+        }
+        let target = Target::find(&house, node)?;
         let listed = target.model(model)?;
         let url = &target.node.config.url;
         let loaded = engines::load(&self.http, url, target.upstream.key(), target.engine, &listed).await;

@@ -43,6 +43,7 @@ pub async fn run(settings: Arc<Settings>, control: Arc<Control>, stop: Cancellat
             Reloaded::Unchanged => {}
             Reloaded::Applied { warnings } => {
                 tracing::info!(file = %settings.path().display(), "the configuration has changed");
+                warnings.iter().for_each(log);
                 control.say_of_config(warnings.iter().map(problem).collect());
             }
             // As it was at the start, which has said what is used instead.
@@ -50,6 +51,7 @@ pub async fn run(settings: Arc<Settings>, control: Arc<Control>, stop: Cancellat
             Reloaded::Broken(complaints) => {
                 let file = settings.path().display();
                 tracing::error!(%file, "the configuration is broken; what was in force stays so");
+                complaints.iter().for_each(log);
                 let using = "The configuration file is broken: what was in force before stays so.";
                 let first = Problem {
                     code: CONFIG.into(),
@@ -93,6 +95,14 @@ fn watch(file: &Path, touched: Arc<Notify>) -> Option<notify::RecommendedWatcher
     // It may have changed between the start and now.
     touched.notify_one();
     Some(watcher)
+}
+
+/// As at the start: whoever runs it without a window reads here what is wrong, and where.
+fn log(complaint: &Located) {
+    match complaint.severity {
+        Severity::Error => tracing::error!("{complaint}"),
+        Severity::Warning => tracing::warn!("{complaint}"),
+    }
 }
 
 fn problem(complaint: &Located) -> Problem {

@@ -8,9 +8,11 @@ mod follow;
 pub mod learning;
 mod prompts;
 mod record;
+mod verdicts;
 
 pub use courier::{Call, Courier, Known};
 pub use prompts::{Asking, Choice, Prompts};
+pub use verdicts::too_soon_for;
 
 use crate::{
     clock,
@@ -82,6 +84,8 @@ struct Sleeper {
     running: Option<Running>,
     /// How long earlier wakes took has come from the store.
     knows_past: bool,
+    /// When the last failure was, milliseconds since 1970.
+    failed_ms: Option<u64>,
 }
 
 /// A wake under way.
@@ -104,6 +108,8 @@ pub struct Seen {
     pub started_ms: Option<u64>,
     /// How the last one failed, until another one begins or the node is up.
     pub failure: Option<Failure>,
+    /// When that was, milliseconds since 1970.
+    pub failed_ms: Option<u64>,
     /// How long it usually takes, milliseconds.
     pub eta_ms: Option<u64>,
 }
@@ -131,7 +137,7 @@ impl Waker {
         asked_by: Option<String>,
     ) -> Option<Result<Waiting, TooSoon>> {
         let config = node.config.wake.clone()?;
-        let (asked, effects, ended) = {
+        let (asked, effects, ended, asked_by) = {
             let mut sleepers = self.lock();
             let sleeper = sleepers.entry(node.id).or_insert_with(|| Sleeper::new(config.timeout_ms));
             sleeper.wake.set_timeout(config.timeout_ms);
@@ -144,10 +150,11 @@ impl Waker {
                 record: Record::new(node.name(), who, asked_by),
                 ended: watch::Sender::new(None),
             });
-            (asked, effects, running.ended.subscribe())
+            let asked_by = running.record.asked_by().unwrap_or("a person").to_owned();
+            (asked, effects, running.ended.subscribe(), asked_by)
         };
         if asked == Asked::Begun || !effects.is_empty() {
-            tracing::info!(node = node.name(), "waking");
+            tracing::info!(node = node.name(), asked_by, "waking");
             self.parts.places.shut(node.id);
             self.parts.tasks.spawn(self.clone().keep_time(node.id));
         }
@@ -187,6 +194,7 @@ impl Waker {
             asked_by: running.and_then(|running| running.record.asked_by().map(str::to_owned)),
             started_ms: running.map(|running| running.record.started_ms()),
             failure: sleeper.wake.last_failure().cloned(),
+            failed_ms: sleeper.failed_ms,
             eta_ms: sleeper.wake.eta_ms(),
         })
     }
@@ -330,13 +338,24 @@ impl Waker {
 
     fn ended(self: &Arc<Self>, node: NodeId, outcome: Outcome) {
         self.parts.registry.waking(node, None);
-        let Some(mut running) = self.lock().get_mut(&node).and_then(|sleeper| sleeper.running.take()) else {
+        let Some(mut running) = self.lock().get_mut(&node).and_then(|sleeper| {
+            if matches!(outcome, Outcome::Failed(_)) {
+                sleeper.failed_ms = Some(clock::wall_ms());
+            }
+            sleeper.running.take()
+        }) else {
             return;
         };
         running.record.ended(&outcome, self.parts.store.as_ref());
         match &outcome {
             Outcome::Ready { took_ms, .. } => tracing::info!(node = running.record.node(), took_ms, "awake"),
-            other => tracing::info!(node = running.record.node(), ?other, "not woken"),
+            Outcome::Failed(failure) => {
+                tracing::warn!(node = running.record.node(), "not woken: it {}", failure.words());
+            }
+            Outcome::Left => tracing::info!(node = running.record.node(), "not woken: nobody waits any more"),
+            Outcome::Cancelled => {
+                tracing::info!(node = running.record.node(), "not woken: somebody ended it")
+            }
         }
         running.ended.send_replace(Some(Arc::new(outcome)));
         // Whoever still waits there has been told; whoever comes later finds an open door, also when the machine was woken by hand.

@@ -13,6 +13,17 @@ pub struct Hook {
     pub headers: Vec<(String, HeaderValue)>,
 }
 
+/// What stands for the machine's hardware address in a hook's url.
+pub const HOOK_MAC: &str = "{mac}";
+
+impl Hook {
+    /// Does it need the machine's hardware address? A smart plug does not.
+    #[must_use]
+    pub fn wants_mac(&self) -> bool {
+        self.url.contains(HOOK_MAC)
+    }
+}
+
 /// A header's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderValue {

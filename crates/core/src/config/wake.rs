@@ -200,6 +200,8 @@ pub(super) fn check(i: usize, node: &NodeConfig, complaints: &mut Vec<Complaint>
         complaints.push(warning(at("node", i, "presence"), message.into()));
     }
     match &wake.mac {
+        // A smart plug needs no address.
+        Macs::Auto if matches!(&wake.relay, Some(Relay::Hook(hook)) if !hook.wants_mac()) => {}
         Macs::Auto => {
             if let Some(why) = never_learned(node) {
                 let message = format!("{why}, so its MAC address cannot be learned: write it here");

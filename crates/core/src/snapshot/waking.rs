@@ -74,6 +74,10 @@ pub struct WakeFailure {
     pub code: String,
     /// What happened, in words that follow the node's name.
     pub words: String,
+    /// When that was, milliseconds since 1970.
+    #[serde(default)]
+    #[cfg_attr(feature = "ts", ts(type = "number | null"))]
+    pub at_ms: Option<u64>,
     /// What to check, likeliest first.
     pub checklist: Vec<Check>,
 }

@@ -313,6 +313,7 @@ mod tests {
         failed.sleep.failure = Some(WakeFailure {
             code: "x".into(),
             words: "did not wake: called 5 times".into(),
+            at_ms: None,
             checklist: vec![],
         });
         let notices = news(&house(vec![waking_node(false)]), &house(vec![failed]));

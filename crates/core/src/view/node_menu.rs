@@ -239,6 +239,7 @@ mod tests {
         node.sleep.failure = Some(WakeFailure {
             code: "x".into(),
             words: "did not wake: called 5 times".into(),
+            at_ms: None,
             checklist: vec![],
         });
         assert_eq!(line(&node), "☾ nas — did not wake (click for why)");

@@ -35,9 +35,19 @@ pub(super) fn row(gateway: &Gateway) -> Row {
 
 /// `Paused until 18:00`, or until a person resumes.
 pub(super) fn paused(gateway: &Gateway, clock: Clock) -> String {
-    match gateway.paused_until_ms {
-        Some(until_ms) => format!("Paused until {}", clock.time(until_ms)),
-        None => "Paused until you resume".to_owned(),
+    format!("Paused until {}", end_of_pause(gateway, clock))
+}
+
+fn end_of_pause(gateway: &Gateway, clock: Clock) -> String {
+    gateway.paused_until_ms.map_or_else(|| "you resume".to_owned(), |until_ms| clock.time(until_ms))
+}
+
+/// What a person has chosen about routing, `paused until 18:00`; `None` when it is as configured.
+#[must_use]
+pub fn routing(gateway: &Gateway, clock: Clock) -> Option<String> {
+    match gateway.mode {
+        mode @ (Mode::Auto | Mode::Local | Mode::NoWake) => mode.words().map(str::to_owned),
+        Mode::Paused => Some(format!("paused until {}", end_of_pause(gateway, clock))),
     }
 }
 
@@ -81,5 +91,9 @@ mod tests {
         let until = |paused_until_ms| paused(&Gateway { paused_until_ms, ..Default::default() }, clock);
         assert_eq!(until(Some(17 * 3_600_000)), "Paused until 18:00");
         assert_eq!(until(None), "Paused until you resume");
+        let said = |mode| routing(&Gateway { mode, ..Default::default() }, clock);
+        assert_eq!((said(Mode::Auto), said(Mode::Paused)), (None, Some("paused until you resume".into())));
+        assert!(said(Mode::Local).unwrap().starts_with("local only"));
+        assert!(said(Mode::NoWake).unwrap().starts_with("never wake"));
     }
 }

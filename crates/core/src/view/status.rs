@@ -2,7 +2,7 @@
 
 use super::words::{Clock, Mark, activity, stage_words, state_word};
 use crate::{
-    node::State,
+    node::{Stage, State},
     snapshot::{Node, Snapshot},
 };
 
@@ -15,7 +15,8 @@ pub struct StatusRow {
     pub glyph: &'static str,
     /// Its state in a word.
     pub word: &'static str,
-    /// What there is to say beyond the word: `2 active`, `since 14:02`, `no answer in 2 s`. May be empty.
+    /// What there is to say beyond the word: `2 active`, `since 14:02`, `no answer in 2 s`, `4 s of about 6 s, 2 waiting`. May be
+    /// empty.
     pub detail: String,
     /// How many models it has, or had when it was last seen.
     pub models: usize,
@@ -38,8 +39,8 @@ fn row(node: &Node, clock: Clock) -> StatusRow {
     let detail = match node.state {
         State::Up => activity(node).unwrap_or_else(since),
         State::Unknown => String::new(),
-        State::Asleep | State::Away => since(),
-        State::Waking(stage) => stage_words(stage).map_or_else(since, Into::into),
+        State::Asleep | State::Away => not_woken(node, clock).unwrap_or_else(since),
+        State::Waking(stage) => waking(node, stage, clock),
         State::Degraded | State::Refusing | State::Down => why(),
     };
     let takes_requests = node.state.takes_requests();
@@ -54,10 +55,36 @@ fn row(node: &Node, clock: Clock) -> StatusRow {
     }
 }
 
+/// `on the network, 4 s of about 6 s, 10 waiting`
+fn waking(node: &Node, stage: Stage, clock: Clock) -> String {
+    let how_far = stage_words(stage).map(str::to_owned);
+    let Some(waking) = &node.sleep.waking else {
+        return how_far.unwrap_or_else(|| clock.since(node.since_ms));
+    };
+    let s = clock.now_ms.saturating_sub(waking.started_ms) / 1_000;
+    let waited = match node.sleep.usual_ms.map(|ms| ms.div_ceil(1_000).max(1)) {
+        None => format!("{s} s"),
+        Some(usual) if s <= usual => format!("{s} s of about {usual} s"),
+        Some(usual) => format!("{s} s, usually about {usual} s"),
+    };
+    let waiting = (waking.waiters > 0).then(|| format!("{} waiting", waking.waiters));
+    how_far.into_iter().chain([waited]).chain(waiting).collect::<Vec<_>>().join(", ")
+}
+
+/// `did not wake 14:02: called 3 times, nothing heard for 20 s`
+fn not_woken(node: &Node, clock: Clock) -> Option<String> {
+    let failure = node.sleep.failure.as_ref()?;
+    let Some(at) = failure.at_ms.map(|at_ms| clock.ago(at_ms)) else { return Some(failure.words.clone()) };
+    Some(match failure.words.split_once(": ") {
+        Some((what, why)) => format!("{what} {at}: {why}"),
+        None => format!("{} ({at})", failure.words),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::sample, *};
-    use crate::node::Stage;
+    use crate::snapshot::{WakeFailure, Waking};
 
     #[test]
     fn each_state_in_a_row() {
@@ -80,6 +107,44 @@ mod tests {
         assert_eq!(said(State::Waking(Stage::Packet), None, 0).0, "◐ waking since 14:02");
         assert_eq!(said(State::Waking(Stage::Api), None, 0).0, "◐ waking its engine answers");
         assert_eq!(said(State::Waking(Stage::Loading), None, 0).0, "◐ loading since 14:02");
+    }
+
+    #[test]
+    fn a_wake_says_how_far_it_is_and_how_the_last_one_failed() {
+        let clock = Clock { now_ms: 20_000 * 86_400_000 + 15 * 3_600_000, utc_offset_min: 0 };
+        let mut node = sample::node("ws", State::Waking(Stage::Packet));
+        let mut said = |waited_ms, usual_ms, waiters, stage| {
+            node.state = State::Waking(stage);
+            node.sleep.usual_ms = usual_ms;
+            node.sleep.waking = Some(Waking {
+                stage,
+                started_ms: clock.now_ms - waited_ms,
+                timeout_ms: 120_000,
+                rounds: 3,
+                waiters,
+                by_person: false,
+                asked_by: None,
+            });
+            row(&node, clock).detail
+        };
+        assert_eq!(said(4_300, Some(5_400), 10, Stage::Packet), "4 s of about 6 s, 10 waiting");
+        assert_eq!(said(9_000, Some(5_400), 0, Stage::Packet), "9 s, usually about 6 s");
+        assert_eq!(said(9_000, None, 1, Stage::Reachable), "on the network, 9 s, 1 waiting");
+        assert_eq!(said(9_000, Some(9_000), 0, Stage::Loading), "9 s of about 9 s");
+
+        (node.state, node.sleep.waking) = (State::Asleep, None);
+        let mut said = |words: &str, at_ms| {
+            let failure = WakeFailure { code: "x".into(), words: words.into(), at_ms, checklist: vec![] };
+            node.sleep.failure = Some(failure);
+            row(&node, clock).detail
+        };
+        let (at, day) = (clock.now_ms - 58 * 60_000, 86_400_000);
+        let never = "did not wake: called twice";
+        assert_eq!(said(never, Some(at)), "did not wake 14:02: called twice");
+        assert_eq!(said(never, Some(at - day)), "did not wake yesterday 14:02: called twice");
+        assert_eq!(said(never, Some(at - 3 * day)), "did not wake 3 days ago: called twice");
+        assert_eq!(said(never, None), never);
+        assert_eq!(said("does not have qwen3:8b", Some(at)), "does not have qwen3:8b (14:02)");
     }
 
     #[test]

@@ -32,6 +32,16 @@ impl Clock {
         format!("{:02}:{:02}", minute / 60, minute % 60)
     }
 
+    /// `14:02`, `yesterday 14:02`, `4 days ago`: when something was.
+    pub(super) fn ago(self, at_ms: u64) -> String {
+        let ((today, _), (day, _)) = (self.local(self.now_ms), self.local(at_ms));
+        match today - day {
+            ..=0 => self.time(at_ms),
+            1 => format!("yesterday {}", self.time(at_ms)),
+            days => format!("{days} days ago"),
+        }
+    }
+
     /// `since 14:02`, `since yesterday 14:02`, `for 4 days`.
     pub(super) fn since(self, at_ms: u64) -> String {
         let ((today, _), (day, _)) = (self.local(self.now_ms), self.local(at_ms));

@@ -1,5 +1,7 @@
 //! Why a machine did not wake, from what was seen of it, and what a person can check.
 
+use crate::config::{Macs, Relay, WakeConfig};
+
 /// Why a wake ended without a machine that can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -82,15 +84,49 @@ impl Failure {
         }
     }
 
-    /// What a person can check, likeliest first.
+    /// What a person can check, likeliest first, of a machine that is called in that way.
     #[must_use]
-    pub fn checklist(&self) -> &'static [Advice] {
-        match self {
-            Self::NothingSent { .. } => &NOTHING_SENT,
-            Self::NeverAnswered { .. } => &NEVER_ANSWERED,
-            Self::EngineClosed { .. } => &ENGINE_CLOSED,
-            Self::StillLoading { .. } => &STILL_LOADING,
-            Self::WithoutModel { .. } => &WITHOUT_MODEL,
+    pub fn checklist(&self, caller: Caller) -> &'static [Advice] {
+        match (self, caller) {
+            (Self::NothingSent { .. }, Caller::Packets) => &NOTHING_SENT,
+            (Self::NothingSent { .. }, Caller::Nobody) => &NO_ADDRESS,
+            (Self::NothingSent { .. }, Caller::Hook) => &HOOK_FAILED,
+            (Self::NothingSent { .. }, Caller::Tailscale) => &NO_PEER,
+            (Self::NeverAnswered { .. }, Caller::Packets | Caller::Nobody | Caller::Tailscale) => {
+                &NEVER_ANSWERED
+            }
+            (Self::NeverAnswered { .. }, Caller::Hook) => &HOOK_IN_VAIN,
+            (Self::EngineClosed { .. }, _) => &ENGINE_CLOSED,
+            (Self::StillLoading { .. }, _) => &STILL_LOADING,
+            (Self::WithoutModel { .. }, _) => &WITHOUT_MODEL,
+        }
+    }
+}
+
+/// Who calls a machine, as far as what can go wrong is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// We do, by packets of our own.
+    Packets,
+    /// Nobody can: its hardware address is needed and not known.
+    Nobody,
+    /// Whatever answers the HTTP call of its `relay`.
+    Hook,
+    /// A Tailscale peer.
+    Tailscale,
+}
+
+impl Caller {
+    /// As the file says. `mac_learned`: its hardware address has been seen.
+    #[must_use]
+    pub fn of(config: &WakeConfig, mac_learned: bool) -> Self {
+        let has_mac = mac_learned || config.mac != Macs::Auto;
+        match &config.relay {
+            Some(Relay::Hook(hook)) if has_mac || !hook.wants_mac() => Self::Hook,
+            _ if !has_mac => Self::Nobody,
+            Some(Relay::Hook(_)) => Self::Hook,
+            Some(Relay::Tailscale) => Self::Tailscale,
+            None => Self::Packets,
         }
     }
 }
@@ -105,6 +141,50 @@ const NOTHING_SENT: [Advice; 3] = [
         "`broadcast` in [node.wake]",
         "When it is written, packets go only there: leave it out to use every network.",
     ),
+];
+
+const NO_ADDRESS: [Advice; 2] = [
+    advice(
+        "`mac` in [node.wake]",
+        "\"auto\" learns it while the machine is up on this computer's network: let it be up once while Lamplighter runs, or write the address.",
+    ),
+    advice(
+        "The address, on that machine",
+        "`ip link` (Linux), `ifconfig` (macOS) or `getmac` (Windows) prints it: that of the card with the cable.",
+    ),
+];
+
+const HOOK_FAILED: [Advice; 3] = [
+    advice(
+        "`relay` in [node.wake]",
+        "`curl` with its `url`, `method` and `headers` must be answered with success (2xx).",
+    ),
+    advice("Whatever answers there", "Is it on, and reachable from this computer?"),
+    advice("Its key", "What `headers` names, as env:NAME or file:PATH, must be there for Lamplighter."),
+];
+
+const HOOK_IN_VAIN: [Advice; 4] = [
+    advice(
+        "What the relay does",
+        "It was called and answered. Its own log or app says whether it switched, or sent a packet.",
+    ),
+    advice(
+        "A smart plug",
+        "Power alone starts few machines: turn on \"restore on AC power loss\" in the firmware, and turn the plug off before.",
+    ),
+    advice(
+        "A relay that sends a packet",
+        "It must be on the machine's own network, and name the MAC of the cable's card; \"Wake on LAN\" must be on in the firmware.",
+    ),
+    advice("`timeout` in [node.wake]", "A machine that starts from power off needs minutes: allow more."),
+];
+
+const NO_PEER: [Advice; 2] = [
+    advice(
+        "A Tailscale peer on the machine's network",
+        "`tailscale status` must show one that is online there: it sends the packet.",
+    ),
+    advice("The tailnet's policy", "It must let this computer wake machines (the wake-on-lan grant)."),
 ];
 
 const NEVER_ANSWERED: [Advice; 8] = [
@@ -152,3 +232,41 @@ const WITHOUT_MODEL: [Advice; 2] = [
     advice("The folder of the models", "Is its disk or network share there after waking?"),
     advice("The model's name", "`lamplighter models` shows what the machine lists now."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Hook, Method};
+
+    #[test]
+    fn advice_is_about_the_way_in_which_the_machine_is_called() {
+        let hook =
+            |url: &str| Some(Relay::Hook(Hook { url: url.into(), method: Method::Post, headers: vec![] }));
+        let mac = "a8:a1:59:0c:1d:2e".parse().unwrap();
+        let caller = |relay: Option<Relay>, mac: Macs, learned| {
+            Caller::of(&WakeConfig { relay, mac, ..WakeConfig::default() }, learned)
+        };
+        assert_eq!(caller(None, Macs::Auto, false), Caller::Nobody);
+        assert_eq!(caller(None, Macs::Auto, true), Caller::Packets);
+        assert_eq!(caller(None, Macs::Written(vec![mac]), false), Caller::Packets);
+        assert_eq!(caller(Some(Relay::Tailscale), Macs::Auto, false), Caller::Nobody);
+        assert_eq!(caller(Some(Relay::Tailscale), Macs::Auto, true), Caller::Tailscale);
+        assert_eq!(caller(hook("http://plug/on"), Macs::Auto, false), Caller::Hook);
+        assert_eq!(caller(hook("http://relay/{mac}"), Macs::Auto, false), Caller::Nobody);
+        assert_eq!(caller(hook("http://relay/{mac}"), Macs::Auto, true), Caller::Hook);
+
+        let said = |failure: &Failure, caller: Caller| {
+            let advice = failure.checklist(caller).iter();
+            advice.map(|it| format!("{}: {}\n", it.check, it.how)).collect::<String>()
+        };
+        let (unsent, silent) =
+            (Failure::NothingSent { why: vec![] }, Failure::NeverAnswered { rounds: 1, waited_ms: 1 });
+        assert!(said(&silent, Caller::Packets).contains("ethtool"));
+        let hook = said(&silent, Caller::Hook) + &said(&unsent, Caller::Hook);
+        assert!(!hook.contains("ethtool") && !hook.contains("Wi-Fi") && hook.contains("`relay`"), "{hook}");
+        let nobody = said(&unsent, Caller::Nobody);
+        assert!(nobody.contains("`mac`") && !nobody.contains("firewall") && !nobody.contains("broadcast"));
+        assert!(said(&unsent, Caller::Packets).contains("broadcast"));
+        assert!(said(&unsent, Caller::Tailscale).contains("peer"));
+    }
+}

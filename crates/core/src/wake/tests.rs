@@ -193,7 +193,7 @@ fn the_reason_comes_from_what_was_seen() {
     let (why, _) = fail(Event::Sent(2), vec![(14_000, Sight::Without("qwen".into()))]);
     assert_eq!(why, Failure::WithoutModel { model: "qwen".into() });
     for failure in [why, Failure::NothingSent { why: vec![] }, Failure::EngineClosed { seen_ms: 1 }] {
-        assert!(failure.checklist().len() >= 2 && !failure.words().is_empty());
+        assert!(failure.checklist(Caller::Packets).len() >= 2 && !failure.words().is_empty());
     }
 }
 

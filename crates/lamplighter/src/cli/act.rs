@@ -1,7 +1,7 @@
 //! `lamplighter load | unload | route | pause | open`: a person's choices, by the control API.
 
 use super::{
-    ask::{Running, block_on},
+    ask::{Running, block_on, interrupted},
     print,
 };
 use crate::control_file::Whose;
@@ -94,7 +94,10 @@ fn start_browser(address: &str) -> bool {
 /// Sends an order. The answer's body, null when it has none.
 pub(super) fn order(request: RequestBuilder, running: &Running) -> Result<Value, String> {
     block_on(async {
-        let answer = request.timeout(PATIENCE).send().await.map_err(|error| running.silent(&error))?;
+        let answer = tokio::select! {
+            answer = request.timeout(PATIENCE).send() => answer.map_err(|error| running.silent(&error))?,
+            () = interrupted() => return Err("interrupted: what was asked for may still be done".into()),
+        };
         let good = answer.status().is_success();
         let body: Value = answer.json().await.unwrap_or_default();
         if good {

@@ -93,3 +93,10 @@ pub fn block_on<T>(question: impl Future<Output = Result<T, String>>) -> Result<
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(question)
 }
+
+/// Resolves when a person has had enough: Ctrl-C. From then on nothing else ends the process at that key.
+pub async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -66,7 +66,8 @@ async fn follow(running: &Running, json: bool) -> Result<ExitCode, String> {
 
 fn show(snapshot: &Snapshot) -> String {
     let clock = local_clock(snapshot.at_ms);
-    let mut text = format!("{}  {}\n", snapshot.gateway.base_url, requests(snapshot));
+    let routing = view::routing(&snapshot.gateway, clock).map(|said| format!("  {said}")).unwrap_or_default();
+    let mut text = format!("{}  {}{routing}\n", snapshot.gateway.base_url, requests(snapshot));
     if snapshot.nodes.is_empty() {
         text.push_str(&format!("No machines yet: add one in {}\n", snapshot.gateway.config_path));
     }

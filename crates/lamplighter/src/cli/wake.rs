@@ -1,14 +1,15 @@
-//! `lamplighter wake NODE [--wait] [--load MODEL]` and `lamplighter sleep NODE`.
+//! `lamplighter wake NODE [--wait] [--load MODEL] [--cancel]` and `lamplighter sleep NODE`.
 
 use super::{
     act::order,
-    ask::{Running, block_on},
+    ask::{Running, block_on, interrupted},
     print,
+    status::printable,
 };
 use crate::control_file::Whose;
 use lamplighter_core::{
     node::{Stage, State},
-    snapshot::{Node, Snapshot},
+    snapshot::{Node, Snapshot, WakeFailure},
 };
 use reqwest::Method;
 use std::{
@@ -29,18 +30,31 @@ pub fn wake(whose: &Whose, node: &str, wait: bool, model: Option<&str>) -> Resul
         print(&format!("{node} is awake\n"))?;
     } else if wait || model.is_some() {
         let began = Instant::now();
-        if let Err(why) = until_awake(&running, node) {
-            print(&format!("{node} {}\n", why.lines().next().unwrap_or_default()))?;
-            return Err(why);
-        }
+        block_on(async {
+            tokio::select! {
+                ended = until_awake(&running, node) => ended,
+                () = interrupted() => {
+                    Err(format!("{node} goes on waking; `lamplighter wake {node} --cancel` ends it"))
+                }
+            }
+        })?;
         print(&format!("{node} is awake after {} s\n", began.elapsed().as_secs()))?;
     } else {
-        print(&format!("Waking {node}; `lamplighter status --watch` shows how far it is.\n"))?;
+        let how_far = "`lamplighter status --watch` shows how far it is";
+        print(&format!("Waking {node}; {how_far}, `lamplighter wake {node} --cancel` ends it.\n"))?;
     }
     match model {
         Some(model) => super::act::load(whose, node, model),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// `wake NODE --cancel`
+pub fn cancel(whose: &Whose, node: &str) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
+    order(running.send(Method::DELETE, &format!("nodes/{node}/wake")), &running)?;
+    print(&format!("{node} is not being woken any more.\n"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `sleep NODE`
@@ -52,15 +66,11 @@ pub fn sleep(whose: &Whose, node: &str) -> Result<ExitCode, String> {
 }
 
 /// Waits for the end of the wake, and says each stage once.
-fn until_awake(running: &Running, name: &str) -> Result<(), String> {
+async fn until_awake(running: &Running, name: &str) -> Result<(), String> {
     let began = Instant::now();
-    let mut said = None;
+    let (mut said, mut started_ms) = (None, 0);
     while began.elapsed() < LIMIT {
-        let snapshot: Snapshot = block_on(async {
-            let answer =
-                running.send(Method::GET, "snapshot").send().await.map_err(|error| running.silent(&error))?;
-            answer.json().await.map_err(|error| running.silent(&error))
-        })?;
+        let snapshot: Snapshot = running.ask("snapshot").await?;
         let node = snapshot.nodes.iter().find(|node| node.name == name);
         let node = node.ok_or_else(|| format!("{name} is not configured any more"))?;
         if node.state.takes_requests() {
@@ -68,20 +78,26 @@ fn until_awake(running: &Running, name: &str) -> Result<(), String> {
         }
         match (&node.sleep.waking, &node.sleep.failure) {
             (Some(waking), _) => {
+                started_ms = waking.started_ms;
                 if said.replace(waking.stage) != Some(waking.stage) {
                     print(&format!("  {}\n", progress(node, waking.stage)))?;
                 }
             }
-            (None, Some(failure)) => {
-                let checks =
-                    failure.checklist.iter().map(|check| format!("\n  - {}: {}", check.what, check.how));
-                return Err(format!("{}{}", failure.words, checks.collect::<String>()));
+            // An older one says nothing of this wake.
+            (None, Some(failure)) if failure.at_ms.is_none_or(|at_ms| at_ms >= started_ms) => {
+                return Err(failed(name, failure));
             }
-            (None, None) => return Err("is not being woken any more: somebody ended it".into()),
+            (None, _) => return Err(format!("{name} is not being woken any more: somebody ended it")),
         }
-        std::thread::sleep(LOOK);
+        tokio::time::sleep(LOOK).await;
     }
-    Err("is still not awake".into())
+    Err(format!("{name} is still not awake"))
+}
+
+/// Why it did not wake, and what to check, a line each.
+fn failed(name: &str, failure: &WakeFailure) -> String {
+    let checks = failure.checklist.iter().map(|check| format!("\n  - {}: {}", check.what, check.how));
+    format!("{name} {}{}", printable(&failure.words), checks.collect::<String>())
 }
 
 fn progress(node: &Node, stage: Stage) -> String {

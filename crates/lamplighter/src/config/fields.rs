@@ -262,6 +262,18 @@ pub(super) fn size(value: &DeValue<'_>) -> Result<u64, String> {
     }
 }
 
+/// Reads a duration, `"2m"`, that is then read by `parse`.
+pub(super) fn duration(
+    parse: impl Fn(&str) -> Result<u64, String>,
+) -> impl Fn(&DeValue<'_>) -> Result<u64, String> {
+    move |value| match value {
+        DeValue::Integer(_) | DeValue::Float(_) => {
+            Err(format!("expected text, found {}: write it with its unit, like \"2m\"", describe(value)))
+        }
+        _ => parse(&text(value)?),
+    }
+}
+
 /// Reads `env:NAME` or `file:PATH`. Whatever stands there instead is not repeated: it may be the key itself.
 pub(super) fn secret(value: &DeValue<'_>) -> Result<Secret, String> {
     Secret::parse(value.as_str().unwrap_or_default())

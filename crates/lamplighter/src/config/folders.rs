@@ -39,6 +39,12 @@ pub fn fingerprint(path: &Path) -> String {
     digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Do both name one file, which may not exist yet?
+#[must_use]
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    fingerprint(one) == fingerprint(other)
+}
+
 /// The real path of a file that does not exist yet: its folder may be reached in several ways.
 fn beside(path: &Path) -> std::io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;

@@ -6,7 +6,7 @@ use super::{
 };
 use lamplighter_core::{
     alias::Alias,
-    config::{self, Complaint, Config, NodeConfig, ServerConfig, Severity, SignsOfLife, Step},
+    config::{self, Complaint, Config, Listen, NodeConfig, ServerConfig, Severity, SignsOfLife, Step},
     node::{Engine, Presence},
     node_url::NodeUrl,
     route::distance,
@@ -16,6 +16,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 const TABLES: [&str; 4] = ["server", "node", "alias", "wake"];
+/// Stands for an entry of `listen` that cannot be read: nothing more is to be said of it.
+const UNREAD: Listen = Listen::Localhost(0);
 const SERVER: [&str; 6] = ["listen", "allowed_hosts", "allowed_origins", "key", "manage", "signs_of_life"];
 const NODE: [&str; 12] = [
     "name",
@@ -68,7 +70,9 @@ fn read_server(fields: &mut Fields<'_, '_>) -> ServerConfig {
     let default = ServerConfig::default();
     let listen = fields.list("listen", parsed(str::parse));
     ServerConfig {
-        listen: listen.map_or(default.listen, |list| list.into_iter().flatten().collect()),
+        // What cannot be read keeps its place, so that what is said of the others points at them.
+        listen: listen
+            .map_or(default.listen, |list| list.into_iter().map(|it| it.unwrap_or(UNREAD)).collect()),
         allowed_hosts: fields
             .list("allowed_hosts", parsed(config::host_name))
             .into_iter()

@@ -204,3 +204,14 @@ fn a_copy_that_cannot_be_kept_is_a_warning() {
     let said = loaded.complaints[0].to_string();
     assert!(said.contains("warning: could not keep a copy of the configuration here: "), "{said}");
 }
+
+/// Whoever begins with README's example must not begin with an error.
+#[test]
+fn the_example_in_the_readme_loads() {
+    let readme = include_str!("../../../../README.md");
+    let (_, behind) = readme.split_once("```toml\n").unwrap();
+    let (example, _) = behind.split_once("```").unwrap();
+    let parsed = parse(example.as_bytes(), Path::new("config.toml")).unwrap();
+    assert_eq!(parsed.warnings, []);
+    assert_eq!((parsed.config.nodes.len(), parsed.config.aliases.len()), (2, 1));
+}

@@ -1,6 +1,6 @@
 //! The shape of `[node.wake]`, `[node.sleep]`, `keep_awake` and `[wake]` in the configuration file.
 
-use super::fields::{Fields, describe, parsed, text, word};
+use super::fields::{Fields, describe, duration, parsed, text, word};
 use lamplighter_core::{
     config::{
         Hook, KEEP_AWAKE_EVERY_MS, KeepAwake, Macs, Method, NodeCommand, Nudge, Relay, WakeConfig, WakeRules,
@@ -32,7 +32,7 @@ pub(super) fn wake(fields: &mut Fields<'_, '_>) -> WakeConfig {
         mac: fields.optional("mac", macs).unwrap_or(default.mac),
         secure_on: fields.optional("secure_on", secure_on),
         broadcast: targets.into_iter().flatten().collect(),
-        timeout_ms: fields.optional("timeout", parsed(wake_timeout_ms)).unwrap_or(default.timeout_ms),
+        timeout_ms: fields.optional("timeout", duration(wake_timeout_ms)).unwrap_or(default.timeout_ms),
         relay: relay(fields),
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn keep_awake(fields: &mut Fields<'_, '_>) -> Option<KeepAwake> {
     let by_call = |every_ms| KeepAwake { every_ms, by: Nudge::Call };
     if fields.is_table(NAME) {
         let with_command = |fields: &mut Fields<'_, '_>| {
-            let every_ms = fields.optional("every", parsed(keep_awake_every_ms));
+            let every_ms = fields.optional("every", duration(keep_awake_every_ms));
             let example = "systemd-inhibit --what=idle sleep 90 >/dev/null 2>&1 &";
             let by = node_command(fields, NAME, example).map(Nudge::Command);
             by.map(|by| KeepAwake { every_ms: every_ms.unwrap_or(KEEP_AWAKE_EVERY_MS), by })

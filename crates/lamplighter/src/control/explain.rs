@@ -1,11 +1,13 @@
-//! Why a request would go where: every candidate with what each rule sees of it, and who was passed over.
+//! Why a request would go where: every candidate with what each rule sees of it, who is woken, and who was passed over.
 
 use super::Control;
 use crate::{clock, conversations};
 use lamplighter_core::{
+    alias,
     fleet::Fleet,
     mode::Mode,
     operation::Operation,
+    refusal::Refusal,
     route::{self, Ask, Candidate, RULES, Tier},
 };
 use serde_json::{Value, json};
@@ -27,38 +29,45 @@ impl Control {
     /// How a request would be routed now.
     #[must_use]
     pub fn explain(&self, question: Question<'_>) -> Value {
-        let Question { model, operation, pin, session } = question;
+        let Question { model: name, operation, pin, session } = question;
         let house = self.registry.house();
         let fleet = &house.fleet;
         let home = session.and_then(|session| {
-            self.conversations.home(conversations::named(session.as_bytes(), fleet.asked(model).0))
+            self.conversations.home(conversations::named(session.as_bytes(), fleet.asked(name).0))
         });
         let ask = Ask {
             pin,
             local_only: self.steering.mode() == Mode::Local,
             home: home.as_ref(),
             wall_ms: clock::wall_ms(),
-            ..Ask::new(model, operation)
+            ..Ask::new(name, operation)
         };
         let planned = self.speeds.with(|speeds, now_ms| {
             let ask = Ask { speeds: Some(speeds), now_ms, ..ask };
             self.places.with_room(|room| route::plan(fleet, room, ask))
         });
-        let (alias, tiers, passed_over, refusal) = match planned {
-            Ok(plan) => (plan.alias, plan.tiers, plan.passed_over, Value::Null),
-            Err(no_route) => {
-                let refusal = &no_route.refusal;
-                let refusal =
-                    json!({ "code": refusal.code(), "message": refusal.message(), "hint": refusal.hint() });
-                (None, vec![], no_route.passed_over, refusal)
-            }
+        let (tiers, asleep, passed_over, refusal) = match planned {
+            Ok(plan) => (plan.tiers, plan.asleep, plan.passed_over, None),
+            Err(no_route) => (vec![], no_route.asleep, no_route.passed_over, Some(no_route.refusal)),
         };
+        let up = tiers.first().map(|tier| tier.target);
+        let foretold = self.foretell(fleet, name, operation, up, &asleep);
+        // Who sleeps may be woken: then nobody hears that nobody is up.
+        let refusal = self.paused().or(if asleep.is_empty() { refusal } else { foretold.refusal });
+        let alias = alias::find(&fleet.aliases, fleet.asked(name).0).map(|alias| &alias.name);
         let candidates: Vec<Value> = tiers
             .iter()
             .flat_map(|tier| tier.candidates.iter().map(|candidate| self.show(fleet, tier, candidate)))
             .collect();
-        json!({ "model": model, "alias": alias, "operation": operation, "candidates": candidates,
-            "passed_over": passed_over, "refusal": refusal })
+        json!({ "model": name, "alias": alias, "operation": operation, "mode": self.steering.mode(),
+            "candidates": candidates, "asleep": foretold.asleep, "passed_over": passed_over,
+            "refusal": refusal.as_ref().map(words) })
+    }
+
+    /// What every request hears while a person has paused it.
+    fn paused(&self) -> Option<Refusal> {
+        let left_ms = self.steering.pause_left_ms()?;
+        Some(Refusal::Paused { left_s: left_ms.map(|left_ms| left_ms.div_ceil(1000)) })
     }
 
     /// One candidate: `rule` has put it before the next one of its model, `reason` says so in words.
@@ -74,4 +83,8 @@ impl Control {
             "running": running, "slots": candidate.seat.limit,
         })
     }
+}
+
+fn words(refusal: &Refusal) -> Value {
+    json!({ "code": refusal.code(), "message": refusal.message(), "hint": refusal.hint() })
 }

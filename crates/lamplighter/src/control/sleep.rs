@@ -9,7 +9,7 @@ use lamplighter_core::{
     config::{Macs, Nudge, WakeConfig},
     fleet::Node,
     snapshot::{Check, KeptAwake, Sleep, WakeFailure, Waking},
-    wake::{Advice, Who},
+    wake::{Advice, Caller, Who},
 };
 
 /// Why an order about a node's sleep was not carried out.
@@ -151,6 +151,9 @@ pub(super) fn show(node: &Node, waker: &Waker, elsewhere: bool) -> Sleep {
         })
     });
     let failure = seen.as_ref().and_then(|seen| seen.failure.as_ref());
+    let caller = node.config.wake.as_ref().map_or(Caller::Packets, |config| {
+        Caller::of(config, !waker.courier().known(&node.config.url).macs.is_empty())
+    });
     let check = |advice: &Advice| Check { what: advice.check.into(), how: advice.how.into() };
     Sleep {
         can_wake: node.config.wake.is_some(),
@@ -160,7 +163,8 @@ pub(super) fn show(node: &Node, waker: &Waker, elsewhere: bool) -> Sleep {
         failure: failure.filter(|_| !node.state.takes_requests()).map(|failure| WakeFailure {
             code: failure.code().into(),
             words: failure.words(),
-            checklist: failure.checklist().iter().map(check).collect(),
+            at_ms: seen.as_ref().and_then(|seen| seen.failed_ms),
+            checklist: failure.checklist(caller).iter().map(check).collect(),
         }),
         usual_ms: seen.as_ref().and_then(|seen| seen.eta_ms),
         elsewhere,

@@ -10,7 +10,7 @@ use crate::{
     places::{Entered, Held, Left},
     registry::House,
     vigil::Vigil,
-    waker::{self, Choice, Waiting},
+    waker::{self, Choice, Waiting, too_soon_for},
 };
 use lamplighter_core::{
     fleet::{Fleet, Node},
@@ -20,7 +20,7 @@ use lamplighter_core::{
     refusal::Refusal,
     room::{self, Arrival, WAIT_MS},
     route::{Asleep, Course, RoutePlan, course},
-    wake::{Failure, Kind, Outcome, Pass, TooSoon, Verdict, WakePolicy, Who, Wish, is_auxiliary_prompt},
+    wake::{Failure, Kind, Outcome, Pass, Verdict, WakePolicy, Who, is_auxiliary_prompt},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
@@ -129,14 +129,8 @@ impl Trip {
     }
 
     pub(super) fn verdicts(&self, asleep: &[Asleep]) -> Vec<Verdict> {
-        let waker = &self.proxy.waker;
-        let (kind, default, quiet) = (self.kind(), waker.default_policy(), waker.is_quiet());
         let forbidden = self.proxy.steering.mode() == Mode::NoWake;
-        let verdict = |it: &Asleep| {
-            let wish = Wish { kind, alias: it.policy, default, forbidden };
-            wish.verdict(waker.condition(it.node, quiet))
-        };
-        asleep.iter().map(verdict).collect()
+        self.proxy.waker.verdicts(asleep, self.kind(), forbidden)
     }
 
     /// What kind of request it is, as far as waking is concerned.
@@ -185,7 +179,7 @@ impl Trip {
         changes.mark_unchanged();
         let mut waiting = match waker.ask(node, Who::Waiter, Some(&asleep.model), Some(self.asked_by())) {
             Some(Ok(waiting)) => waiting,
-            Some(Err(too_soon)) => return Err(self.too_soon(node, &too_soon)),
+            Some(Err(too_soon)) => return Err(too_soon_for(&self.envelope.model, node, &too_soon)),
             // It has lost its [node.wake] just now.
             None => return Ok(false),
         };
@@ -334,27 +328,7 @@ impl Trip {
     fn nobody(&self, house: &House, plan: &RoutePlan, passed: Option<(usize, Pass)>) -> Refusal {
         let (at, pass) = passed.unwrap_or((0, Pass::Policy));
         let node = &house.fleet.nodes[plan.asleep[at].at];
-        match (pass, self.proxy.waker.too_soon(node.id)) {
-            (Pass::Failed, Some(too_soon)) => self.too_soon(node, &too_soon),
-            _ => Refusal::NodeAsleep {
-                model: self.envelope.model.clone(),
-                node: node.name().into(),
-                why: format!("is asleep, and {}", pass.words()),
-                retry_s: None,
-            },
-        }
-    }
-
-    fn too_soon(&self, node: &Node, too_soon: &TooSoon) -> Refusal {
-        let retry_s = u32::try_from(too_soon.wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 60);
-        match &too_soon.last {
-            Some(failure) => self.not_there(node, failure, retry_s),
-            None => {
-                let why = format!("is asleep, and {}", Pass::Failed.words());
-                let (model, node) = (self.envelope.model.clone(), node.name().into());
-                Refusal::NodeAsleep { model, node, why, retry_s: Some(retry_s) }
-            }
-        }
+        self.proxy.waker.refuses(&self.envelope.model, node, pass)
     }
 
     /// It was woken, and cannot answer.

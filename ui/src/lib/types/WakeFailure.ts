@@ -14,6 +14,10 @@ code: string,
  */
 words: string, 
 /**
+ * When that was, milliseconds since 1970.
+ */
+at_ms: number | null, 
+/**
  * What to check, likeliest first.
  */
 checklist: Array<Check>, };

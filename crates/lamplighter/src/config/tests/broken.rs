@@ -201,6 +201,17 @@ fn an_alias_to_a_model_that_nobody_lists_is_found_out_later() {
 }
 
 #[test]
+fn a_listener_that_cannot_be_read_moves_no_complaint_about_another() {
+    says(
+        "[server]\nlisten = [\"127.0.0.1\", \"127.0.0.1:1\", \"0.0.0.0:1\"]\n",
+        &[
+            "config.toml:2:11: error: `listen`: \"127.0.0.1\" is not an address to listen on: the port is missing: write \"127.0.0.1:11400\"",
+            "config.toml:2:39: error: 0.0.0.0:1 is reachable from the network: set `key` in [server] first",
+        ],
+    );
+}
+
+#[test]
 fn the_door() {
     for (field, said) in [
         (

@@ -163,7 +163,14 @@ fn mistakes_in_waking() {
             "timeout = \"1s\"",
             "11: error: `timeout`: between 5 seconds and 15 minutes: machines take from 3 s to 2 minutes to wake",
         ),
-        ("timeout = 120", "11: error: `timeout`: expected text, found the number 120: put it in quotes"),
+        (
+            "timeout = 120",
+            "11: error: `timeout`: expected text, found the number 120: write it with its unit, like \"2m\"",
+        ),
+        (
+            "timeout = \"120\"",
+            "11: error: `timeout`: \"120\" is not a duration: write it like \"20s\", \"2m\" or \"1h30m\"",
+        ),
         (
             "relay = \"carrier pigeon\"",
             "9: error: `relay`: it is \"tailscale\" or { url = \"http://…\", method = \"POST\" }",
@@ -262,6 +269,8 @@ fn a_machine_that_is_no_neighbour_needs_its_address_written() {
             format!("config.toml:4:1: warning: {why}, so its MAC address cannot be learned: write it here");
         says(text(""), &[&said]);
         says(text("mac = \"a8:a1:59:0c:1d:2e\""), &[]);
+        says(text("relay = { url = \"http://plug.lan/on\" }"), &[]);
+        says(text("relay = { url = \"http://plug.lan/{mac}\" }"), &[&said]);
     }
 }
 

@@ -91,6 +91,10 @@ impl From<NotDone> for No {
             NotDone::NotUp(name, state) => {
                 Self::conflict("node_not_up", format!("{name} is {}.", state.word()))
             }
+            NotDone::Sleeps { node, model, state } => {
+                let wakes = format!("`lamplighter wake {node} --load {model}` wakes it, and loads it then.");
+                Self::conflict("node_not_up", format!("{node} is {}.", state.word())).hint(wakes)
+            }
             NotDone::NoModel { node, model } => {
                 Self::missing("no_such_model", format!("{node} has no model {model:?}."))
             }
