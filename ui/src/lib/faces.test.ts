@@ -77,7 +77,7 @@ describe('a node', () => {
   });
 
   it('that did not wake is a problem, named, until it is tried again', () => {
-    const failure = { code: 'never_answered', words: 'did not wake: called 5 times', checklist: [] };
+    const failure = { code: 'never_answered', words: 'did not wake: called 5 times', at_ms: 0, checklist: [] };
     const face = (state: State, change = {}): string[] => {
       const { glyph, word, lamp } = nodeFace(node(state, { sleep: { ...node().sleep, can_wake: true, failure, ...change } }), NOON);
       return [glyph, word, lamp];
@@ -182,7 +182,7 @@ describe('the house', () => {
     const problems = [{ code: 'x', level: 'problem' as const, message: 'm', hint: null, node: null }];
     expect(plain(houseLine(house({ nodes, problems })))).toBe('2 of 3 machines up, 1 waking, 1 to look at');
     expect(plain(houseLine(house({ nodes: [node()] })))).toBe('1 of 1 machine up');
-    const failure = { code: 'never_answered', words: 'did not wake', checklist: [] };
+    const failure = { code: 'never_answered', words: 'did not wake', at_ms: 0, checklist: [] };
     expect(plain(houseLine(house({ nodes: [node(), node({ state: 'asleep' }, { name: 'b', sleep: { ...node().sleep, failure } })], problems })))).toBe('1 of 2 machines up, 1 did not wake, 1 to look at');
   });
 

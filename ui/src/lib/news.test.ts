@@ -21,7 +21,7 @@ describe('news', () => {
   });
 
   it('tells that a machine did not wake', () => {
-    const failure = { code: 'never_answered', words: 'did not wake', checklist: [] };
+    const failure = { code: 'never_answered', words: 'did not wake', at_ms: 0, checklist: [] };
     const failed = house({ nodes: [node({ state: 'asleep' }, { sleep: { ...node().sleep, failure } })] });
     expect(news(house({ nodes: [node({ state: 'waking', stage: 'packet' })] }), failed)).toEqual(['workstation did not wake']);
   });
