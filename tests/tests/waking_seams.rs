@@ -46,24 +46,27 @@ async fn choose(gateway: &Gateway, choice: &str) -> u16 {
 /// wakes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn r51_asleep_before_anybody_noticed_and_never_spoken_to() {
-    let (card, port) = (Card::new().await, free_port());
-    let awake = machine(port).await;
-    let gateway = Gateway::start(&config(port, &card)).await;
-    gateway.until_up(1).await;
-    awake.kill().await;
-    drop(awake);
-    let silence = nobody_at(port).await;
-    assert_eq!(gateway.node("workstation").await.state, State::Up, "nobody knows yet");
-    let asked = gateway.chat("qwen3:8b", false).send();
-    let woken = async {
-        card.hears().await;
-        drop(silence);
-        machine(port).await
-    };
-    let (answer, _machine) = tokio::join!(asked, woken);
-    let answer = answer.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["x-lamplighter-reason"], "woken for this request");
+    // Gone from the network, and on its way down: its engine has ended, and the machine still refuses.
+    for is_gone in [true, false] {
+        let (card, port) = (Card::new().await, free_port());
+        let awake = machine(port).await;
+        let gateway = Gateway::start(&config(port, &card)).await;
+        gateway.until_up(1).await;
+        awake.kill().await;
+        drop(awake);
+        let silence = if is_gone { Some(nobody_at(port).await) } else { None };
+        assert_eq!(gateway.node("workstation").await.state, State::Up, "nobody knows yet");
+        let asked = gateway.chat("qwen3:8b", false).send();
+        let woken = async {
+            card.hears().await;
+            drop(silence);
+            machine(port).await
+        };
+        let (answer, _machine) = tokio::join!(asked, woken);
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["x-lamplighter-reason"], "woken for this request");
+    }
 }
 
 /// The one that is up has the model too, and cannot answer: the one that sleeps is woken.

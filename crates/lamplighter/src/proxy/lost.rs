@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// and then three probes must miss.
 const KNOWN_WITHIN: Duration = Duration::from_secs(25);
 
+/// How long it may take until everybody has been told that it is doubted. An answer before that is one of before the loss.
+const DOUBTED_WITHIN: Duration = Duration::from_secs(1);
+
 impl Trip {
     /// Waits until it is known what has become of a machine that was lost and may be woken. True when it is, and the plan must be
     /// made anew: it sleeps, or it answers again. False when there is no such machine, or nobody knows in time.
@@ -31,19 +34,24 @@ impl Trip {
         let deadline = *self.known_by.get_or_insert_with(|| Instant::now() + KNOWN_WITHIN);
         let mut changes = self.proxy.registry.subscribe();
         under_way.waits(0);
+        let doubted_by = Instant::now() + DOUBTED_WITHIN;
+        let mut was_suspect = false;
         loop {
             let house = changes.borrow_and_update().clone();
             match house.fleet.by_id(lost) {
-                Some(node) if node.state.takes_requests() && node.suspect => {}
+                Some(node) if node.state.takes_requests() && node.suspect => was_suspect = true,
                 Some(node) if node.state.takes_requests() => {
-                    self.tries.is_back(lost);
-                    return Ok(self.untried(plan).is_some());
+                    if was_suspect || Instant::now() >= doubted_by {
+                        self.tries.is_back(lost);
+                        return Ok(self.untried(plan).is_some());
+                    }
                 }
                 _ => return Ok(true),
             }
+            let until = if was_suspect { deadline } else { doubted_by.min(deadline) };
             tokio::select! {
                 () = under_way.cancel_token().cancelled() => return Err(self.proxy.requests.why_cancelled()),
-                () = tokio::time::sleep_until(deadline) => return Ok(false),
+                () = tokio::time::sleep_until(until) => if until == deadline { return Ok(false) },
                 changed = changes.changed() => if changed.is_err() { return Err(Refusal::ShuttingDown) },
             }
         }
