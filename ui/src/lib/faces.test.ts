@@ -77,13 +77,15 @@ describe('a node', () => {
   });
 
   it('that did not wake is a problem, named, until it is tried again', () => {
-    const failure = { code: 'never_answered', words: 'did not wake: called 5 times', at_ms: 0, checklist: [] };
+    const failure = { code: 'never_answered', words: 'did not wake: called 5 times', at_ms: NOON - 5 * 60_000, checklist: [] };
     const face = (state: State, change = {}): string[] => {
       const { glyph, word, lamp } = nodeFace(node(state, { sleep: { ...node().sleep, can_wake: true, failure, ...change } }), NOON);
       return [glyph, word, lamp];
     };
     expect(face({ state: 'asleep' })).toEqual(['problem', 'did not wake', 'problem']);
     expect(face({ state: 'away' })).toEqual(['problem', 'did not wake', 'problem']);
+    const since = (at_ms: number | null): string => plain(nodeFace(node({ state: 'asleep' }, { sleep: { ...node().sleep, failure: { ...failure, at_ms } } }), NOON).more) ?? '';
+    expect([since(failure.at_ms), since(null)]).toEqual(['5 min ago', '']);
     expect(face({ state: 'asleep' }, { failure: null })).toEqual(['asleep', 'asleep', 'asleep']);
     expect(face({ state: 'up' })[1]).toBe('up');
     expect(face({ state: 'waking', stage: 'packet' })[1]).toBe('waking');

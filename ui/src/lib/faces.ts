@@ -53,7 +53,11 @@ export function nodeFace(node: Node, now_ms: number): NodeFace {
   const lasted = now_ms - node.since_ms;
   const lit = node.state === 'up' && loaded(node).length > 0;
   const face = { glyph, word: stateWord[node.state], more: '', lamp: glyph as LampShape, lit };
-  if (failedToWake(node)) return { ...face, glyph: 'problem', lamp: 'problem', word: failedWord };
+  if (failedToWake(node)) {
+    const failed_ms = node.sleep.failure?.at_ms ?? null;
+    const more = failed_ms === null ? '' : words.node.ago(age(now_ms - failed_ms));
+    return { ...face, glyph: 'problem', lamp: 'problem', word: failedWord, more };
+  }
   switch (node.state) {
     case 'unknown':
       return face;

@@ -160,6 +160,7 @@ export const words = {
     toldToSleep: (name: string) => `${name} was told to sleep`,
     home: 'This is home too',
     homeNow: (name: string) => `${name} is at home here too`,
+    ago: (long: string) => `${long} ago`,
     waited: (now: string, usual: string) => `${now} of ~${usual}`,
     waiters: (count: number) => `${count} waiting`,
     whyNot: 'Why?',
