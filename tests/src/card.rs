@@ -6,7 +6,11 @@ use lamplighter_simnode::{Profile, SimModel, SimNode};
 use reqwest::Method;
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 use tokio::net::UdpSocket;
 
 /// The hardware address that [`config`] writes down.
@@ -81,14 +85,20 @@ impl Silence {
     }
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that nobody gets by chance: it lies below those that the kernel gives to whoever asks for any
+/// (`net.ipv4.ip_local_port_range`, from 32768), which every connection of another test takes one of.
 ///
 /// # Panics
 /// When loopback has none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it has an address").port()
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 18_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    let next = || FIRST + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % COUNT;
+    let mut ports = (0..COUNT).filter_map(|_| u16::try_from(next()).ok());
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// A gateway's configuration with the workstation, woken by packets to `card`.

@@ -5,7 +5,10 @@
 
 use lamplighter_core::snapshot::Snapshot;
 use lamplighter_simnode::{Profile, SimModel, SimNode};
-use lamplighter_tests::house::{Gateway, PATIENCE, config};
+use lamplighter_tests::{
+    card::free_port,
+    house::{Gateway, PATIENCE, config},
+};
 use reqwest::StatusCode;
 use std::{
     collections::HashSet,
@@ -247,11 +250,6 @@ async fn wait_until(mut is_so: impl AsyncFnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "it did not come to be");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// A port that is free on this machine right now.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// While a request waits for its place, a node that was in its plan leaves the file.

@@ -13,7 +13,7 @@ use lamplighter_tests::{
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn get(gateway: &Gateway, path: &str) -> String {
     let answer = gateway.http.get(format!("{}{path}", gateway.url)).send().await.unwrap();
@@ -300,6 +300,13 @@ async fn nobody_is_put_to_sleep_while_another_engine_of_the_machine_works() {
     let ordered = order(&gateway, Method::POST, "nodes/second/sleep");
     let called = async {
         let (mut called, _) = hook.accept().await.unwrap();
+        // An answer before the question is none.
+        let (mut asked, mut buffer) = (Vec::new(), [0; 1024]);
+        while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
+            let length = called.read(&mut buffer).await.unwrap();
+            assert!(length > 0, "it hung up: {asked:?}");
+            asked.extend_from_slice(&buffer[..length]);
+        }
         called.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         called
     };
