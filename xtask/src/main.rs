@@ -1,5 +1,6 @@
 //! The one door for people and CI: `cargo xtask run`, `test`, `bench` and `tools`.
 
+mod again;
 mod bench;
 mod cache;
 mod child;

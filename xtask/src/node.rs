@@ -14,8 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// An `npm` command that runs in `folder`; `yes` as in `packages::ensure`.
 pub fn npm(folder: &Path, yes: bool, args: &[&str]) -> Result<Command, String> {
-    static FOUND: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
-    let mut command = match FOUND.get_or_init(|| find(yes)).clone()? {
+    let mut command = match place(yes)? {
         None => Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" }),
         Some(place) => {
             let mut npm = Command::new(place.join("bin/node"));
@@ -29,6 +28,20 @@ pub fn npm(folder: &Path, yes: bool, args: &[&str]) -> Result<Command, String> {
     };
     command.args(args).current_dir(folder);
     Ok(command)
+}
+
+/// A `node` command that runs in `folder`; `yes` as in `packages::ensure`.
+pub fn node(folder: &Path, yes: bool) -> Result<Command, String> {
+    let program = place(yes)?.map_or_else(|| PathBuf::from("node"), |place| place.join("bin/node"));
+    let mut command = Command::new(program);
+    command.current_dir(folder);
+    Ok(command)
+}
+
+/// What `find` says, asked once.
+fn place(yes: bool) -> Result<Option<PathBuf>, String> {
+    static FOUND: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
+    FOUND.get_or_init(|| find(yes)).clone()
 }
 
 /// `None` for the machine's own Node, else the folder of the one in the cache.

@@ -1,9 +1,10 @@
 //! The window's pages in `ui/`: installed from the lock file, checked, tested, built.
 
 use crate::child;
-use crate::node::npm;
+use crate::node::{node, npm};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,7 +45,24 @@ pub fn test(root: &Path, yes: bool) -> (Vec<String>, Result<(), String>) {
 
 /// The tests in a browser; returns what the test runner printed. The gateway must be built.
 pub fn browse(root: &Path, yes: bool) -> (Vec<String>, Result<(), String>) {
-    match npm(&root.join("ui"), yes, &["run", "--silent", "e2e"]) {
+    in_front_of_ours(root, npm(&root.join("ui"), yes, &["run", "--silent", "e2e"]))
+}
+
+/// Those of the tests in a browser that are called so, against the pages that `browse` has built.
+pub fn browse_again(root: &Path, yes: bool, names: &[String]) -> (Vec<String>, Result<(), String>) {
+    let ui = root.join("ui");
+    let tests = node(&ui, yes).map(|mut node| {
+        node.args(["--test", "--test-reporter=spec", "--test-concurrency=1"]);
+        node.args(names.iter().map(|name| format!("--test-name-pattern=/^{}$/", pattern(name))));
+        let files = fs::read_dir(ui.join("e2e")).into_iter().flatten().flatten().map(|e| e.path());
+        node.args(files.filter(|file| file.to_string_lossy().ends_with(".test.mjs")));
+        node
+    });
+    in_front_of_ours(root, tests)
+}
+
+fn in_front_of_ours(root: &Path, tests: Result<Command, String>) -> (Vec<String>, Result<(), String>) {
+    match tests {
         Ok(mut tests) => {
             let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
             let binary = target.join("debug/lamplighter");
@@ -52,6 +70,12 @@ pub fn browse(root: &Path, yes: bool) -> (Vec<String>, Result<(), String>) {
         }
         Err(why) => (Vec::new(), Err(why)),
     }
+}
+
+/// The name as a regular expression that means just it.
+fn pattern(name: &str) -> String {
+    let escaped = |c: char| if "\\/^$.*+?()[]{}|".contains(c) { format!("\\{c}") } else { c.to_string() };
+    name.chars().map(escaped).collect()
 }
 
 /// When the newest file in `path` was changed; `None`, the oldest of all, where there is none.
@@ -66,6 +90,11 @@ fn newest(path: &Path) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_means_just_itself() {
+        assert_eq!(pattern("waits (5 s) / ends?"), r"waits \(5 s\) \/ ends\?");
+    }
 
     #[test]
     fn a_folder_is_as_new_as_its_newest_file_and_nothing_is_older_than_all() {

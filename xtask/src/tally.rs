@@ -23,6 +23,35 @@ impl Tally {
         }
     }
 
+    /// What was counted in a runner's output.
+    pub fn of(lines: &[String]) -> Self {
+        let mut counted = Self::default();
+        counted.read(lines.iter().map(String::as_str));
+        counted
+    }
+
+    /// Failures that were run again by themselves: passed if that run went well and each of `names` passed in it.
+    pub fn second_try(
+        &mut self,
+        names: &[String],
+        again: Self,
+        verdict: Result<(), String>,
+    ) -> Result<(), String> {
+        verdict?;
+        let count = names.len() as u64;
+        if again.passed < count {
+            return Err(format!(
+                "{} were to run again, and {} passed: {}",
+                count,
+                again.passed,
+                names.join(", ")
+            ));
+        }
+        self.failed -= count.min(self.failed);
+        self.passed += count;
+        Ok(())
+    }
+
     /// Adds another runner's counts.
     pub fn add(&mut self, other: Self) {
         self.passed += other.passed;
@@ -140,6 +169,20 @@ mod tests {
     fn other_lines_count_nothing() {
         let sum = tally(&["test result: wonderful", "Tests are fun", "5 passed", "", "\u{1b}[0"]);
         assert!(!sum.any(), "{sum}");
+    }
+
+    #[test]
+    fn a_second_try_counts_only_when_all_of_it_passed() {
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let first = Tally { passed: 7, failed: 2, skipped: 0 };
+        let both = Tally { passed: 2, ..Tally::default() };
+        let mut sum = first;
+        assert_eq!(sum.second_try(&names, both, Ok(())), Ok(()));
+        assert_eq!(sum, Tally { passed: 9, failed: 0, skipped: 0 });
+        let (mut failed, mut unfound) = (first, first);
+        assert!(failed.second_try(&names, both, Err("exit 101".to_owned())).is_err());
+        assert!(unfound.second_try(&names, Tally { passed: 1, ..both }, Ok(())).is_err());
+        assert_eq!((failed, unfound), (first, first));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub const TOGETHER: usize = 8;
 /// waits become at most two fifths shorter by that, others none.
 #[must_use]
 pub fn on_beat(now_ms: u64, wait_ms: u64) -> u64 {
-    let at_least_ms = if wait_ms < 2 * BEAT_MS { wait_ms * 3 / 5 } else { wait_ms };
+    let at_least_ms = if wait_ms < 2 * BEAT_MS { (wait_ms * 3).div_ceil(5) } else { wait_ms };
     (now_ms.saturating_add(at_least_ms)).div_ceil(BEAT_MS).saturating_mul(BEAT_MS).saturating_sub(now_ms)
 }
 
@@ -33,6 +33,12 @@ mod tests {
             assert!(moments.iter().all(|at_ms| at_ms % BEAT_MS == 0), "{moments:?}");
             assert!(moments.windows(2).all(|pair| pair[1] - pair[0] == BEAT_MS), "{moments:?}");
         }
+    }
+
+    #[test]
+    fn a_moment_that_falls_on_the_bound_is_not_a_little_less() {
+        // Three fifths of 4,001 are 2,400.6; 2,400 would be too short, and is what an integer division makes of it.
+        assert_eq!(on_beat(2_600, 4_001), 2_400 + BEAT_MS);
     }
 
     proptest! {
