@@ -7,10 +7,7 @@ use crate::{
 };
 use lamplighter::{Options, config::fingerprint, control_file::Whose};
 use std::process::ExitCode;
-use tauri::{
-    RunEvent, WindowEvent,
-    tray::{MouseButton, MouseButtonState, TrayIconEvent},
-};
+use tauri::{RunEvent, WindowEvent};
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, watch},
@@ -26,7 +23,7 @@ pub fn run(runtime: &Runtime, options: Options, hidden: bool) -> ExitCode {
     tauri::async_runtime::set(runtime.handle().clone());
     let (wish, wishes) = mpsc::channel(WISHES);
     let (door, way_in) = watch::channel(Err("the gateway is starting".into()));
-    let (on_menu, on_icon, on_window, on_launch) = (wish.clone(), wish.clone(), wish.clone(), wish.clone());
+    let (on_window, on_launch) = (wish.clone(), wish.clone());
     let keep = !options.demo;
     let single = tauri_plugin_single_instance::Builder::new()
         .dbus_id(name_on_the_bus(&options.whose()))
@@ -42,20 +39,14 @@ pub fn run(runtime: &Runtime, options: Options, hidden: bool) -> ExitCode {
         .plugin(tauri_plugin_notification::init())
         .manage(Door(way_in))
         .invoke_handler(tauri::generate_handler![door::connection])
-        // Once, on the app: handlers given to a tray icon pile up each time one is drawn.
-        .on_menu_event(move |_, event| drop(on_menu.try_send(Wish::Click(event.id().0.clone()))))
-        .on_tray_icon_event(move |_, event| {
-            let (button, state) = (MouseButton::Left, MouseButtonState::Up);
-            if matches!(event, TrayIconEvent::Click { button: b, button_state: s, .. } if (b, s) == (button, state)) {
-                let _ = on_icon.try_send(Wish::Open);
-            }
-        })
         .on_window_event(move |window, event| match event {
             WindowEvent::CloseRequested { .. } if keep => windows::remember(window),
             WindowEvent::Destroyed => drop(on_window.try_send(Wish::WindowGone)),
             _ => {}
-        })
-        .build(tauri::generate_context!());
+        });
+    #[cfg(not(target_os = "linux"))]
+    let built = crate::menu::listen(built, &wish);
+    let built = built.build(tauri::generate_context!());
     let app = match built {
         Ok(app) => app,
         Err(why) => {
@@ -65,7 +56,7 @@ pub fn run(runtime: &Runtime, options: Options, hidden: bool) -> ExitCode {
     };
     let house = House::new(app.handle().clone(), options, hidden, (wish, wishes), door);
     let (on, lives) = (runtime.handle().clone(), house.live());
-    // A thread of its own: menu calls wait for the main thread, and no request may ever wait for those.
+    // A thread of its own: windows and menus may wait for the main thread, and no request may ever wait for those.
     let thread = std::thread::Builder::new().name("tray".into()).spawn(move || on.block_on(lives));
     if let Err(why) = thread {
         eprintln!("lamplighter-desktop: could not start a thread: {why}");

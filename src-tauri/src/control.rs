@@ -70,7 +70,19 @@ impl Control {
     pub async fn act(&self, action: &Action) -> Result<(), String> {
         let Some((method, path, body)) = call(action) else { return Ok(()) };
         let limit = if matches!(action, Action::Load { .. }) { LOAD } else { ANSWER };
-        let asked = self.ask(method, &path).timeout(limit).body(body.to_string());
+        self.call(method, &path, &body, limit).await
+    }
+
+    /// Has every machine looked at, now.
+    ///
+    /// # Errors
+    /// In the gateway's words, or that it does not answer.
+    pub async fn look(&self) -> Result<(), String> {
+        self.call(Method::POST, "look", &json!({}), ANSWER).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: &Value, limit: Duration) -> Result<(), String> {
+        let asked = self.ask(method, path).timeout(limit).body(body.to_string());
         let answer = asked.send().await.map_err(|why| self.silent(&why))?;
         if answer.status().is_success() {
             return Ok(());

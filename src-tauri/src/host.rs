@@ -1,7 +1,7 @@
 //! The desktop around us: can it draw at all, and does its tray answer?
 //!
-//! Linux has no tray of its own; a panel offers one on the session bus, late, never, or hanging. Icons register there with a
-//! call that waits without a limit on the main thread, so the host is asked first, with one.
+//! Linux has no tray of its own; a panel offers one on the session bus, late, never, or hanging. So it is asked before an icon
+//! registers there.
 
 use std::time::Duration;
 

@@ -32,6 +32,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(32);
 const EXIT_LIMIT: Duration = Duration::from_secs(3);
 /// A tray that could not be drawn is tried again after this.
 const DRAW_AGAIN: Duration = Duration::from_secs(5);
+/// A person who opens the menu again and again has the machines looked at this often at most.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// The menu is looked over this often even when nothing happens, so that `today` turns into `yesterday`.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// Actions under way at once; nobody clicks more.
@@ -46,6 +48,8 @@ pub enum Wish {
     Do(Action),
     /// The window.
     Open,
+    /// To see the menu, as it is in this moment.
+    MenuOpens,
     /// The window was closed.
     WindowGone,
     /// The answer to the question before quitting.
@@ -64,6 +68,7 @@ pub struct House {
     face: Face,
     bell: Bell,
     drawn: Option<menu::Drawn>,
+    looked: Option<Instant>,
     acts: JoinSet<Done>,
     way_out: WayOut,
 }
@@ -122,6 +127,7 @@ impl House {
             face,
             bell,
             drawn: None,
+            looked: None,
             acts: JoinSet::new(),
             way_out: WayOut::Not,
         }
@@ -138,7 +144,11 @@ impl House {
             self.open();
         }
         loop {
-            let look_again = self.show();
+            let had_a_tray = self.drawn.is_some();
+            let look_again = self.show().await;
+            if had_a_tray && self.drawn.is_none() {
+                host_ready = Box::pin(host::ready(DRAW_AGAIN));
+            }
             let event = tokio::select! {
                 started = started(&mut starting) => Event::Started(started),
                 () = changed(&mut gateway) => Event::News,
@@ -163,12 +173,13 @@ impl House {
                 Event::NoTray if !self.hidden => self.open(),
                 Event::NoTray => {}
                 Event::HostReady => {
-                    if !self.draw() {
+                    if !self.draw().await {
                         host_ready = Box::pin(host::ready(DRAW_AGAIN));
                     }
                 }
                 Event::Acted(done) => self.acted(done),
                 Event::Wish(Wish::Open) => self.open(),
+                Event::Wish(Wish::MenuOpens) => self.look_around(gateway.as_ref()),
                 Event::Wish(Wish::Do(action)) => self.act(action, gateway.as_ref()).await,
                 Event::Wish(Wish::Click(id)) => {
                     match self.drawn.as_ref().and_then(|drawn| drawn.clicked(&id)) {
@@ -230,20 +241,42 @@ impl House {
     }
 
     /// Brings the tray up to date; says when to look again at the latest.
-    fn show(&mut self) -> Instant {
+    async fn show(&mut self) -> Instant {
         let now = Instant::now();
         let (wanted, next) = self.face.wanted(clock::now(), now);
-        let deferred = self.drawn.as_mut().and_then(|drawn| drawn.update(&self.app, &wanted, now));
+        let deferred = match &mut self.drawn {
+            Some(drawn) => drawn.update(&wanted, now).await,
+            None => Ok(None),
+        };
+        let deferred = deferred.unwrap_or_else(|why| {
+            tracing::warn!("the tray is drawn anew: {why}");
+            self.drawn = None;
+            None
+        });
         [next, deferred].into_iter().flatten().fold(now + LOOK_AGAIN, Instant::min)
     }
 
-    fn draw(&mut self) -> bool {
+    async fn draw(&mut self) -> bool {
         let (wanted, _) = self.face.wanted(clock::now(), Instant::now());
-        match menu::Drawn::new(&self.app, &wanted) {
+        match menu::Drawn::new(&self.app, &wanted, self.wish.clone()).await {
             Ok(drawn) => self.drawn = Some(drawn),
             Err(why) => tracing::warn!("the tray could not be drawn: {why}"),
         }
         self.drawn.is_some()
+    }
+
+    /// Has every machine looked at: those that sleep are otherwise asked once a minute, and what a person reads should be true.
+    fn look_around(&mut self, gateway: Option<&Gateway>) {
+        let is_soon = self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY);
+        let Some(gateway) = gateway.filter(|_| !is_soon && self.acts.len() < ACTS) else { return };
+        self.looked = Some(Instant::now());
+        let control = gateway.control();
+        self.acts.spawn(async move {
+            if let Err(why) = control.look().await {
+                tracing::debug!("the machines could not be looked at: {why}");
+            }
+            Done { doing: None, result: Ok(()) }
+        });
     }
 
     fn open(&mut self) {

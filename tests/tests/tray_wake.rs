@@ -17,7 +17,7 @@ use lamplighter_tests::{
         wait_for,
     },
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, UdpSocket},
@@ -163,6 +163,22 @@ async fn a_click_wakes_the_machine_in_place_and_its_notification_puts_it_to_slee
     assert!(asked.ends_with(" /off HTTP/1.1"), "{asked}");
     desk.fall_asleep(machine).await;
     assert_eq!(desk.bell.all().len(), 1, "that it sleeps is no news: {:?}", desk.bell.all());
+}
+
+/// A machine that sleeps is asked once a minute; whoever opens the menu sees at once that somebody has pressed its button.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opens_the_menu_sees_the_machines_of_this_moment() {
+    let Some(screen) = screen("who_opens_the_menu_sees_the_machines_of_this_moment") else { return };
+    let mut desk = Desk::new(&screen, "40s", "", "").await;
+    desk.off = None;
+    let _machine = machine(desk.engine_port).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(desk.state().await, State::Asleep, "nobody has looked");
+    let opened = Instant::now();
+    desk.icon.open().await;
+    desk.up().await;
+    assert!(opened.elapsed() < Duration::from_secs(15), "seen after {:?}", opened.elapsed());
+    assert_eq!(desk.more_packets(), 0, "looking wakes nobody");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use lamplighter_core::node::State;
 use lamplighter_simnode::{Fault, FaultRule, On, Profile, SimModel, SimNode};
 use lamplighter_tests::{
     card::{Card, asleep, config, falls_asleep, free_port, house, machine, nas, order},
+    desktop::wait_for,
     house::Gateway,
 };
 use serde_json::json;
@@ -118,8 +119,12 @@ async fn up_without_its_model() {
     for answer in [first, second, third] {
         assert_eq!(answer.unwrap().status(), 200);
     }
-    let (_, past) = order(&gateway, reqwest::Method::GET, "nodes/workstation/wakes").await;
-    assert_eq!(past["wakes"][0]["outcome"], "ready", "{past}");
+    // The last of it is written down while the answers are on their way.
+    wait_for("the wake written down", async || {
+        let (_, past) = order(&gateway, reqwest::Method::GET, "nodes/workstation/wakes").await;
+        (past["wakes"][0]["outcome"] == "ready").then_some(())
+    })
+    .await;
 
     falls_asleep(bare, &gateway).await;
     // The next request may begin a wake a minute after the last one; a person may at once.

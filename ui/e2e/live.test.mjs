@@ -53,6 +53,25 @@ describe('the way in', () => {
   });
 });
 
+describe('whoever comes to look', () => {
+  it('has every machine looked at when the page opens and when it is come back to, and not again and again', async () => {
+    const before = mock.looks();
+    const page = await open();
+    const looks = async (count) => {
+      for (let n = 0; n < 60 && mock.looks() - before < count; n += 1) await new Promise((go) => setTimeout(go, 50));
+      assert.equal(mock.looks() - before, count);
+    };
+    await looks(1);
+    const comeBack = () => page.evaluate(() => dispatchEvent(new Event('focus')));
+    await comeBack();
+    await comeBack();
+    await new Promise((go) => setTimeout(go, 3_100));
+    await looks(1);
+    await comeBack();
+    await looks(2);
+  });
+});
+
 describe('waiting for the first picture', () => {
   it('shows its shapes only when it takes noticeably long', async () => {
     const page = await open({ address: 'about:blank', wait: false });

@@ -15,7 +15,7 @@ const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 /** Starts the mock; resolves to its address, a fresh way in, and the way to stop it. */
 export async function start({ port = 0, house = 'lively', moves = true } = {}) {
-  const state = { snapshot: build(house), token: 'mock-token', once: new Set(), streams: new Set(), refuse: 0, asked: [] };
+  const state = { snapshot: build(house), token: 'mock-token', once: new Set(), streams: new Set(), refuse: 0, asked: [], looks: 0 };
 
   const tell = (stream) => stream.write(`event: snapshot\ndata: ${JSON.stringify(state.snapshot)}\n\n`);
   const changed = () => {
@@ -43,7 +43,8 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
     if (!url.pathname.startsWith('/control/v1/')) return no(404, 'not_found', 'nothing is here');
     const path = url.pathname.slice('/control/v1/'.length);
     const does = `${request.method} ${path}`;
-    if (!['events', 'session', 'availability'].includes(path)) state.asked.push({ does, body });
+    if (path === 'look') state.looks += 1;
+    else if (!['events', 'session', 'availability'].includes(path)) state.asked.push({ does, body });
     if (does === 'POST session') {
       if (!state.once.delete(body?.once)) return no(404, 'code_spent', 'this code was used, or is older than a minute', 'run `lamplighter open` again');
       return send(200, { token: state.token });
@@ -103,6 +104,7 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
       return done(method === 'POST' ? 202 : 204);
     }
     if (method === 'POST' && (verb === 'sleep' || verb === 'home')) return done();
+    if (method === 'POST' && kind === 'look') return send(204);
     if (method === 'POST' && kind === 'prompts') {
       snapshot.prompts = snapshot.prompts.filter((one) => one.node !== name);
       return done();
@@ -177,6 +179,8 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
     /** Pulls a string. */
     mock: (body) => fetch(`${address}/mock`, { method: 'POST', body: JSON.stringify(body) }).then((answer) => answer.json()),
     asked: () => structuredClone(state.asked),
+    /** How often a page had every machine looked at. */
+    looks: () => state.looks,
     streams: () => state.streams.size,
     stop: () =>
       new Promise((stopped) => {

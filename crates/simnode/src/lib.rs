@@ -48,6 +48,9 @@ use tokio_util::task::TaskTracker;
 
 /// Bound of a graceful stop; what is still running then is killed.
 const STOP_MAX: Duration = Duration::from_secs(5);
+/// Longest that a port which was asked for is waited for, and how often it is tried.
+const BIND_MAX: Duration = Duration::from_secs(3);
+const BIND_AGAIN: Duration = Duration::from_millis(50);
 
 /// A running node. Dropping it kills it.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ impl SimNode {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start(profile: Profile) -> io::Result<Self> {
-        let listener = TcpListener::bind((profile.ip, profile.port)).await?;
+        let listener = bind(&profile).await?;
         let addr = listener.local_addr()?;
         let (node, ends, tasks) = (Node::new(profile), Ends::default(), TaskTracker::new());
         tasks.spawn(server::listen(listener, Arc::clone(&node), ends.clone(), tasks.clone()));
@@ -175,6 +178,19 @@ impl SimNode {
         self.tasks.close();
         // Every task ends at the token; the bound is for a runtime that no longer runs them.
         let _ = tokio::time::timeout(STOP_MAX, self.tasks.wait()).await;
+    }
+}
+
+/// A port that was asked for is waited for a little: its last owner may be just letting go, or somebody tries whether it is free.
+async fn bind(profile: &Profile) -> io::Result<TcpListener> {
+    let until = tokio::time::Instant::now() + BIND_MAX;
+    loop {
+        match TcpListener::bind((profile.ip, profile.port)).await {
+            Err(why) if why.kind() == io::ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
+                tokio::time::sleep(BIND_AGAIN).await;
+            }
+            bound => return bound,
+        }
     }
 }
 

@@ -114,6 +114,16 @@ impl Icon {
         .await
     }
 
+    /// Opens the menu, as a panel says before it draws it.
+    ///
+    /// # Panics
+    /// When the icon does not hear it.
+    pub async fn open(&self) {
+        let name = Some(self.name.as_str());
+        let told = self.bus.call_method(name, MENU, Some(MENU_INTERFACE), "AboutToShow", &0_i32).await;
+        told.expect("the icon hears that its menu opens");
+    }
+
     /// Clicks the icon itself.
     ///
     /// # Panics

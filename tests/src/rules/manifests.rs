@@ -5,7 +5,7 @@ use super::{Breach, Tree};
 /// Where all packages come from.
 const SOURCE: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// What only the desktop shell may depend on.
-const DESKTOP: [&str; 5] = ["tauri", "wry", "tao", "gtk", "tray-icon"];
+const DESKTOP: [&str; 5] = ["tauri", "wry", "tao", "gtk", "ksni"];
 
 pub(super) fn check(tree: &Tree, found: &mut Vec<Breach>) {
     for manifest in tree.all().filter(|file| file.path.ends_with("Cargo.toml")) {

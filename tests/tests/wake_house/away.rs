@@ -20,6 +20,19 @@ fn touch_router(lan: &Lan) {
     });
 }
 
+/// A gateway that has seen the machine up at home, and then asleep.
+async fn knows_its_home(machine: &Sleeper) -> Gateway {
+    machine.press_power();
+    machine.until_open(PORT);
+    let gateway = Gateway::start(&written("")).await;
+    gateway.until(is_up).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    machine.sleep();
+    // By its probes alone: the next one is due in a minute.
+    gateway.until(is_asleep).await;
+    gateway
+}
+
 #[test]
 fn a_strange_network_hears_nothing_until_a_person_says_that_it_is_home_too() {
     let Some(lan) = Lan::or_skip("a_strange_network_hears_nothing") else { return };
@@ -27,14 +40,7 @@ fn a_strange_network_hears_nothing_until_a_person_says_that_it_is_home_too() {
     let machine = workstation(&lan, Bmc::default(), &[]);
     let home = router(&lan, "a8:a1:59:00:00:fe");
     lan.desk.live(async {
-        machine.press_power();
-        machine.until_open(PORT);
-        let gateway = Gateway::start(&written("")).await;
-        gateway.until(is_up).await;
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        machine.sleep();
-        // By its probes alone: the next one is due in a minute.
-        gateway.until(is_asleep).await;
+        let gateway = knows_its_home(&machine).await;
         drop(home);
         // The same addresses, another router: a hotel.
         let _hotel = router(&lan, "a8:a1:59:00:00:fd");
@@ -70,13 +76,7 @@ fn a_wake_that_was_begun_at_home_ends_on_a_strange_network() {
     let machine = workstation(&lan, Bmc { heeds: false, ..Bmc::default() }, &[]);
     let home = router(&lan, "a8:a1:59:00:00:fe");
     lan.desk.live(async {
-        machine.press_power();
-        machine.until_open(PORT);
-        let gateway = Gateway::start(&written("")).await;
-        gateway.until(is_up).await;
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        machine.sleep();
-        gateway.until(is_asleep).await;
+        let mut gateway = knows_its_home(&machine).await;
         let url = format!("{}/control/v1/nodes/workstation/wake", gateway.url);
         let clicked = gateway.http.post(url).bearer_auth(&gateway.token).send().await.unwrap();
         assert!(clicked.status().is_success(), "{clicked:?}");
@@ -91,7 +91,6 @@ fn a_wake_that_was_begun_at_home_ends_on_a_strange_network() {
         tokio::time::sleep(Duration::from_secs(12)).await;
         assert_eq!((witness.seen().len(), witness.looked_for(IP)), (called, looked_for));
 
-        let mut gateway = gateway;
         let home = gateway.take_home();
         assert_eq!(gateway.stop(Duration::from_secs(20)).0, Some(0));
         touch_router(&lan);

@@ -190,6 +190,8 @@ export async function* snapshots(signal: AbortSignal): AsyncGenerator<Snapshot> 
 
 // ── the calls ─────────────────────────────────────────────────────────────────
 
+/** Has every machine looked at, now; those that sleep are otherwise asked once a minute. */
+export const look = (): Promise<void> => call('POST', 'look');
 export const cancelRequest = (id: string): Promise<void> => call('DELETE', `requests/${encodeURIComponent(id)}`);
 /** Done when the model is in memory. */
 export const loadModel = (node: string, model: string): Promise<void> => call('POST', `nodes/${encodeURIComponent(node)}/load`, { model }, 'long');
