@@ -23,7 +23,7 @@ use crate::{
 use lamplighter_core::{
     config::{WakeConfig, WakeRules},
     fleet::{Node, NodeId},
-    node::State,
+    node::{Stage, State},
     wake::{
         Asked, Condition, Effect, Event, Failure, Outcome, Progress, Sight, TooSoon, Wake, WakePolicy, Who,
     },
@@ -45,6 +45,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Past wakes that the estimate is taken from.
 const PAST: u32 = 20;
+/// Models that one wake is for, at most: of more, those who ask for one of the others are told by a new plan.
+const MODELS: usize = 64;
 
 /// What a waker is made of.
 #[derive(Debug)]
@@ -82,6 +84,8 @@ pub struct Waker {
 struct Sleeper {
     wake: Wake,
     running: Option<Running>,
+    /// What is written down of the wake that everybody has left: it may be taken up again.
+    left: Option<Record>,
     /// How long earlier wakes took has come from the store.
     knows_past: bool,
     /// When the last failure was, milliseconds since 1970.
@@ -91,8 +95,8 @@ struct Sleeper {
 /// A wake under way.
 #[derive(Debug)]
 struct Running {
-    /// The model that it was begun for.
-    model: Option<String>,
+    /// The models that it is for, each once; `None` when whatever the node has will do.
+    models: Option<Vec<String>>,
     record: Record,
     ended: watch::Sender<Option<Arc<Outcome>>>,
 }
@@ -137,28 +141,46 @@ impl Waker {
         asked_by: Option<String>,
     ) -> Option<Result<Waiting, TooSoon>> {
         let config = node.config.wake.clone()?;
-        let (asked, effects, ended, asked_by) = {
-            let mut sleepers = self.lock();
-            let sleeper = sleepers.entry(node.id).or_insert_with(|| Sleeper::new(config.timeout_ms));
-            sleeper.wake.set_timeout(config.timeout_ms);
-            let (asked, effects) = sleeper.wake.ask(who, clock::mono_ms());
-            if let Asked::TooSoon(too_soon) = asked {
-                return Some(Err(too_soon));
+        let house = self.parts.registry.house();
+        let mut sleepers = self.lock();
+        let sleeper = sleepers.entry(node.id).or_insert_with(|| Sleeper::new(config.timeout_ms));
+        sleeper.wake.set_timeout(config.timeout_ms);
+        let is_loading = sleeper.running.is_none() && is_loading(&house, node.id);
+        let now_ms = clock::mono_ms();
+        let (asked, effects) =
+            if is_loading { sleeper.wake.attend(who, now_ms) } else { sleeper.wake.ask(who, now_ms) };
+        match asked {
+            Asked::TooSoon(too_soon) => return Some(Err(too_soon)),
+            Asked::Joined => {}
+            Asked::Begun | Asked::Resumed => {
+                let left = sleeper.left.take().filter(|_| asked == Asked::Resumed);
+                let record = match left {
+                    Some(left) => left.resumed(),
+                    None if is_loading => Record::unwritten(node.name(), who, asked_by),
+                    None => Record::new(node.name(), who, asked_by),
+                };
+                tracing::info!(
+                    node = node.name(),
+                    asked_by = record.asked_by().unwrap_or("a person"),
+                    "{}",
+                    if is_loading { "waiting for its engine" } else { "waking" }
+                );
+                let models = model.is_some().then(Vec::new);
+                sleeper.running = Some(Running { models, record, ended: watch::Sender::new(None) });
+                self.parts.places.shut(node.id);
+                self.parts.tasks.spawn(self.clone().keep_time(node.id));
             }
-            let running = sleeper.running.get_or_insert_with(|| Running {
-                model: model.map(str::to_owned),
-                record: Record::new(node.name(), who, asked_by),
-                ended: watch::Sender::new(None),
-            });
-            let asked_by = running.record.asked_by().unwrap_or("a person").to_owned();
-            (asked, effects, running.ended.subscribe(), asked_by)
-        };
-        if asked == Asked::Begun || !effects.is_empty() {
-            tracing::info!(node = node.name(), asked_by, "waking");
-            self.parts.places.shut(node.id);
-            self.parts.tasks.spawn(self.clone().keep_time(node.id));
         }
-        self.carry_out(node.id, effects);
+        let running = sleeper.running.as_mut()?;
+        if let (Some(models), Some(model)) = (&mut running.models, model)
+            && models.len() < MODELS
+            && models.iter().all(|it| it != model)
+        {
+            models.push(model.to_owned());
+        }
+        let ended = running.ended.subscribe();
+        self.carry_out(node.id, sleeper, effects);
+        drop(sleepers);
         Some(Ok(Waiting { waker: self.clone(), node: node.id, ended, counts: who == Who::Waiter }))
     }
 
@@ -277,7 +299,7 @@ impl Waker {
             let Some(running) = sleepers.get(&node).and_then(|sleeper| sleeper.running.as_ref()) else {
                 return;
             };
-            sight(house, node, running.model.as_deref())
+            sight(house, node, running.models.as_deref())
         };
         match sight {
             Ok(Some(sight)) => self.on(node, Event::Seen(sight)),
@@ -288,24 +310,27 @@ impl Waker {
     }
 
     fn on(self: &Arc<Self>, node: NodeId, event: Event) {
-        let effects = {
-            let mut sleepers = self.lock();
-            let Some(sleeper) = sleepers.get_mut(&node) else { return };
-            sleeper.wake.on(event, clock::mono_ms())
-        };
-        self.carry_out(node, effects);
+        let mut sleepers = self.lock();
+        let Some(sleeper) = sleepers.get_mut(&node) else { return };
+        let effects = sleeper.wake.on(event, clock::mono_ms());
+        self.carry_out(node, sleeper, effects);
     }
 
-    fn carry_out(self: &Arc<Self>, node: NodeId, effects: Vec<Effect>) {
+    /// With the lock held, so that who comes while a wake ends meets either the whole of it or the next one. Everything here is
+    /// instant, and nothing of it asks the waker.
+    fn carry_out(self: &Arc<Self>, node: NodeId, sleeper: &mut Sleeper, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Send { round } => self.call(node, round),
+                Effect::Send { round } => {
+                    self.note(sleeper, |record| record.round(round));
+                    self.call(node, round);
+                }
                 Effect::Look => self.parts.registry.look_at(node),
                 Effect::Stage(stage) => {
                     self.parts.registry.waking(node, Some(stage));
-                    self.note(node, |record| record.stage(stage));
+                    self.note(sleeper, |record| record.stage(stage));
                 }
-                Effect::Ended(outcome) => self.ended(node, outcome),
+                Effect::Ended(outcome) => self.ended(node, sleeper, outcome),
             }
             self.parts.changed.notify_one();
         }
@@ -313,7 +338,6 @@ impl Waker {
 
     /// Sends one round of packets.
     fn call(self: &Arc<Self>, node: NodeId, round: u32) {
-        self.note(node, |record| record.round(round));
         let house = self.parts.registry.house();
         let Some(there) = house.fleet.by_id(node).filter(|_| !house.elsewhere.contains(&node)) else {
             return;
@@ -336,16 +360,12 @@ impl Waker {
         });
     }
 
-    fn ended(self: &Arc<Self>, node: NodeId, outcome: Outcome) {
+    fn ended(&self, node: NodeId, sleeper: &mut Sleeper, outcome: Outcome) {
         self.parts.registry.waking(node, None);
-        let Some(mut running) = self.lock().get_mut(&node).and_then(|sleeper| {
-            if matches!(outcome, Outcome::Failed(_)) {
-                sleeper.failed_ms = Some(clock::wall_ms());
-            }
-            sleeper.running.take()
-        }) else {
-            return;
-        };
+        if matches!(outcome, Outcome::Failed(_)) {
+            sleeper.failed_ms = Some(clock::wall_ms());
+        }
+        let Some(mut running) = sleeper.running.take() else { return };
         running.record.ended(&outcome, self.parts.store.as_ref());
         match &outcome {
             Outcome::Ready { took_ms, .. } => tracing::info!(node = running.record.node(), took_ms, "awake"),
@@ -357,14 +377,14 @@ impl Waker {
                 tracing::info!(node = running.record.node(), "not woken: somebody ended it")
             }
         }
+        sleeper.left = (outcome == Outcome::Left).then_some(running.record);
         running.ended.send_replace(Some(Arc::new(outcome)));
         // Whoever still waits there has been told; whoever comes later finds an open door, also when the machine was woken by hand.
         self.parts.places.open(node);
     }
 
-    fn note(&self, node: NodeId, note: impl FnOnce(&mut Record)) {
-        let mut sleepers = self.lock();
-        if let Some(running) = sleepers.get_mut(&node).and_then(|sleeper| sleeper.running.as_mut()) {
+    fn note(&self, sleeper: &mut Sleeper, note: impl FnOnce(&mut Record)) {
+        if let Some(running) = &mut sleeper.running {
             note(&mut running.record);
             running.record.keep(self.parts.store.as_ref());
         }
@@ -377,21 +397,36 @@ impl Waker {
 }
 
 /// What is to be seen of a node now. `Err` when it is not to be woken from here any more.
-fn sight(house: &House, node: NodeId, model: Option<&str>) -> Result<Option<Sight>, ()> {
+fn sight(house: &House, node: NodeId, models: Option<&[String]>) -> Result<Option<Sight>, ()> {
     let node = house.fleet.by_id(node).filter(|_| !house.elsewhere.contains(&node)).ok_or(())?;
+    if node.config.wake.is_none() {
+        return Err(());
+    }
     Ok(match node.state {
-        State::Up | State::Degraded => Some(match model {
-            Some(model) if !node.models.iter().any(|listed| listed.answers_to(model)) => {
-                Sight::Without(model.to_owned())
-            }
-            Some(_) | None => Sight::Ready,
-        }),
-        State::Waking(lamplighter_core::node::Stage::Loading) => Some(Sight::Loading),
+        State::Up | State::Degraded => {
+            let lists = |model: &String| node.models.iter().any(|listed| listed.answers_to(model));
+            Some(match models {
+                // One is enough: the disk is there, and who wants another one is told by the next plan.
+                Some(models) if !models.iter().any(lists) => {
+                    Sight::Without(models.first().cloned().unwrap_or_default())
+                }
+                Some(_) | None => Sight::Ready,
+            })
+        }
+        // It is awake; that it refuses us is said to whoever asks it.
+        State::Refusing => Some(Sight::Ready),
+        State::Waking(Stage::Loading) => Some(Sight::Loading),
         // What was seen before the wake is forgotten with its beginning. This computer's own ports always refuse: behind them may be
         // a tunnel, and they say nothing of the machine at its end.
         State::Waking(_) if node.reachable && !node.config.url.is_loopback() => Some(Sight::Reachable),
         _ => None,
     })
+}
+
+/// Does its engine answer that it is loading? Then the machine is awake.
+fn is_loading(house: &House, node: NodeId) -> bool {
+    let state = house.fleet.by_id(node).map(|node| node.state);
+    state == Some(State::Waking(Stage::Loading)) && !house.elsewhere.contains(&node)
 }
 
 /// Somebody who wants a node awake. Who waits leaves on drop; the last to leave ends the wake.

@@ -64,6 +64,8 @@ pub(super) struct Episode {
     pub(super) by_person: bool,
     /// Wanted although nobody waits: by a person, or for the next request.
     pub(super) wanted: bool,
+    /// The machine was awake from the beginning: only its engine is waited for.
+    pub(super) is_awake: bool,
     pub(super) stage: Stage,
     pub(super) seen: Timeline,
     pub(super) rounds: u32,
@@ -91,6 +93,7 @@ impl Episode {
             waiters: 0,
             by_person: false,
             wanted: false,
+            is_awake: false,
             stage: Stage::Packet,
             seen: Timeline::default(),
             rounds: 0,
@@ -131,6 +134,12 @@ impl Episode {
             self.next_look_ms = now_ms + LOOK_EVERY_MS;
         }
         Due { round, look }
+    }
+
+    /// Goes on for `timeout_ms` from now, with a round at once.
+    pub(super) fn extend(&mut self, timeout_ms: u64, now_ms: u64) {
+        self.timeout_ms = now_ms.saturating_sub(self.started_ms).saturating_add(timeout_ms);
+        self.next_round_ms = now_ms;
     }
 
     /// Taken up again: what would have been due meanwhile is left out.

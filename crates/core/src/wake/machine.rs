@@ -38,6 +38,8 @@ pub enum Asked {
     Begun,
     /// One was under way.
     Joined,
+    /// One that everybody had left goes on.
+    Resumed,
     /// Not now.
     TooSoon(TooSoon),
 }
@@ -142,12 +144,18 @@ impl Wake {
     /// followed by [`Event::Left`] when it goes before the end.
     pub fn ask(&mut self, who: Who, now_ms: u64) -> (Asked, Vec<Effect>) {
         if let Phase::Running(episode) = &mut self.phase {
+            let mut effects = Vec::new();
+            if who == Who::Person && !episode.by_person {
+                // A click gets the time that it would have had by itself, and is followed by a packet.
+                episode.extend(self.timeout_ms, now_ms);
+                due(episode, now_ms, &mut effects);
+            }
             join(episode, who);
-            return (Asked::Joined, vec![]);
+            return (Asked::Joined, effects);
         }
         if let Phase::Left(episode) = &mut self.phase
             && who != Who::Person
-            && now_ms < episode.started_ms.saturating_add(RESUME_MS).min(episode.deadline_ms())
+            && may_resume(episode, now_ms)
         {
             let mut episode = episode.clone();
             join(&mut episode, who);
@@ -155,7 +163,7 @@ impl Wake {
             let mut effects = vec![Effect::Stage(episode.stage)];
             due(&mut episode, now_ms, &mut effects);
             self.phase = Phase::Running(episode);
-            return (Asked::Joined, effects);
+            return (Asked::Resumed, effects);
         }
         if who != Who::Person {
             if let Err(too_soon) = self.limits.allow(now_ms) {
@@ -167,6 +175,22 @@ impl Wake {
         let mut episode = Episode::new(self.timeout_ms, now_ms);
         join(&mut episode, who);
         let mut effects = vec![Effect::Stage(Stage::Packet)];
+        due(&mut episode, now_ms, &mut effects);
+        self.phase = Phase::Running(episode);
+        (Asked::Begun, effects)
+    }
+
+    /// Somebody wants the node, whose engine answers that it is loading: the machine does not sleep. Its end is waited for like that of
+    /// a wake; no packet goes out, nothing is counted, and how long it takes says nothing about waking. As [`Wake::ask`] for the rest.
+    pub fn attend(&mut self, who: Who, now_ms: u64) -> (Asked, Vec<Effect>) {
+        if matches!(self.phase, Phase::Running(_)) {
+            return self.ask(who, now_ms);
+        }
+        let mut episode = Episode::new(self.timeout_ms, now_ms);
+        episode.is_awake = true;
+        episode.see(&Sight::Loading, now_ms);
+        join(&mut episode, who);
+        let mut effects = vec![Effect::Stage(episode.stage)];
         due(&mut episode, now_ms, &mut effects);
         self.phase = Phase::Running(episode);
         (Asked::Begun, effects)
@@ -213,6 +237,9 @@ impl Wake {
 
     fn end(&mut self, outcome: Outcome, now_ms: u64) -> Vec<Effect> {
         let Phase::Running(episode) = std::mem::replace(&mut self.phase, Phase::Idle) else { return vec![] };
+        if episode.is_awake && !matches!(outcome, Outcome::Failed(_)) {
+            return vec![Effect::Ended(outcome)];
+        }
         match &outcome {
             Outcome::Ready { took_ms, .. } => {
                 self.limits.forget_failure();
@@ -288,9 +315,7 @@ impl Wake {
         match &self.phase {
             Phase::Running(_) => Condition::Waking,
             _ if quiet => Condition::Quiet,
-            Phase::Left(episode) if now_ms < episode.started_ms.saturating_add(RESUME_MS) => {
-                Condition::Asleep
-            }
+            Phase::Left(episode) if may_resume(episode, now_ms) => Condition::Asleep,
             Phase::Left(_) | Phase::Idle => match self.too_soon(now_ms) {
                 Some(_) => Condition::Failed,
                 None => Condition::Asleep,
@@ -303,6 +328,11 @@ impl Wake {
     pub fn too_soon(&self, now_ms: u64) -> Option<TooSoon> {
         self.limits.allow(now_ms).err()
     }
+}
+
+/// A wake that everybody has left is taken up again as long as it could still have gone on.
+fn may_resume(episode: &Episode, now_ms: u64) -> bool {
+    now_ms < episode.started_ms.saturating_add(RESUME_MS).min(episode.deadline_ms())
 }
 
 fn join(episode: &mut Episode, who: Who) {

@@ -105,6 +105,8 @@ pub enum Verdict {
 pub enum Pass {
     /// The policy says never.
     Policy,
+    /// A person was asked, and rather lets it sleep.
+    Declined,
     /// Nobody waits for this request: such ones wake nothing.
     Background,
     /// Embeddings wake only by an alias that says so.
@@ -125,6 +127,7 @@ impl Pass {
     pub fn words(self) -> &'static str {
         match self {
             Self::Policy => "the policy is not to wake it",
+            Self::Declined => "somebody was asked and rather lets it sleep",
             Self::Background => "background requests wake nothing",
             Self::Embeddings => "embeddings wake only by an alias with wake = \"wait\"",
             Self::Look => "such a request wakes nothing",
@@ -174,43 +177,75 @@ pub fn is_auxiliary_class(value: &str) -> bool {
 }
 
 /// How the first message of an auxiliary request begins: Open WebUI's titles, tags, follow-up questions, queries and completions
-/// (open-webui `backend/open_webui/config.py`, the `DEFAULT_…_PROMPT_TEMPLATE`s; each is sent as the only message).
+/// (open-webui `backend/open_webui/config.py`, the `DEFAULT_…_PROMPT_TEMPLATE`s). Each is the only message but for the model's own
+/// system prompt, which is put before it (`routers/openai.py` and `ollama.py`, `apply_system_prompt_to_body`).
 const AUXILIARY_PROMPTS: [&[u8]; 1] = [b"### Task:"];
 
-/// How far into a body the first message is looked for.
-const LOOKED_THROUGH_BYTES: usize = 4_096;
+/// How far into a body the first message is looked for: behind a long system prompt.
+const LOOKED_THROUGH_BYTES: usize = 64 * 1024;
 
-/// Is the first message of this JSON body one that a program wrote for itself? `body` may be cut; only its beginning is read.
+/// Is the first message of this JSON body, system prompts aside, one that a program wrote for itself? `body` may be cut; only its
+/// beginning is read.
 ///
 /// A look at the bytes, not a parse: the first `"content"` or `"prompt"` whose value is a text.
 #[must_use]
 pub fn is_auxiliary_prompt(body: &[u8]) -> bool {
-    let body = &body[..body.len().min(LOOKED_THROUGH_BYTES)];
-    let first = (0..body.len()).find_map(|at| {
-        let rest = &body[at..];
-        let value =
-            [&b"\"content\""[..], b"\"prompt\""].into_iter().find_map(|key| rest.strip_prefix(key))?;
-        let value = value.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
-        // Content in parts: the text stands in the first one.
-        let value = value.strip_prefix(b"[").map_or(value, |parts| after_text_key(parts));
-        value.strip_prefix(b"\"")
+    let mut rest = &body[..body.len().min(LOOKED_THROUGH_BYTES)];
+    let mut is_system = false;
+    while let Some((text, behind)) = next_text(rest) {
+        rest = behind;
+        let Some(value) = behind.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start) else {
+            continue;
+        };
+        match text {
+            b"role" => {
+                let role = next_text(value).map(|(role, _)| role);
+                is_system = matches!(role, Some(b"system" | b"developer"));
+            }
+            b"content" | b"prompt" => {
+                // Content in parts: the text stands in the first one.
+                let value = value.strip_prefix(b"[").map_or(value, |parts| after_text_key(parts));
+                let Some((text, behind)) = next_text(value).filter(|_| value.starts_with(b"\"")) else {
+                    continue;
+                };
+                if !std::mem::take(&mut is_system) {
+                    let text = text.trim_ascii_start();
+                    let text = text.strip_prefix(b"\\n").unwrap_or(text);
+                    return AUXILIARY_PROMPTS.iter().any(|prompt| text.starts_with(prompt));
+                }
+                rest = behind;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The next text in JSON, as it is written, and what follows it. One that is cut is as long as it is.
+fn next_text(json: &[u8]) -> Option<(&[u8], &[u8])> {
+    let start = json.iter().position(|&byte| byte == b'"')? + 1;
+    let text = &json[start..];
+    let mut is_escaped = false;
+    let end = text.iter().position(|&byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
     });
-    first.is_some_and(|text| {
-        let text = text.trim_ascii_start();
-        let text = text.strip_prefix(b"\\n").unwrap_or(text);
-        AUXILIARY_PROMPTS.iter().any(|prompt| text.starts_with(prompt))
-    })
+    let end = end.unwrap_or(text.len());
+    Some((&text[..end], text.get(end + 1..).unwrap_or_default()))
 }
 
 /// The value behind the first `"text":` of a message's parts.
 fn after_text_key(parts: &[u8]) -> &[u8] {
-    const KEY: &[u8] = b"\"text\"";
-    // `{"type": "text", …}`: there the word is a value, with no colon behind it.
-    let value = (0..parts.len()).find_map(|at| {
-        let rest = parts[at..].strip_prefix(KEY)?.trim_ascii_start();
-        rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start)
-    });
-    value.unwrap_or_default()
+    let mut rest = parts;
+    while let Some((text, behind)) = next_text(rest) {
+        // `{"type": "text", …}`: there the word is a value, with no colon behind it.
+        if let (b"text", Some(value)) = (text, behind.trim_ascii_start().strip_prefix(b":")) {
+            return value.trim_ascii_start();
+        }
+        rest = behind;
+    }
+    &[]
 }
 
 #[cfg(test)]
@@ -286,7 +321,19 @@ mod tests {
             ),
             (r####"{"model":"m","prompt":"\n### Task:\nx"}"####, true),
             (
-                r####"{"messages":[{"role":"system","content":"Be kind."},{"role":"user","content":"### Task:\nx"}]}"####,
+                r####"{"messages":[{"role":"system","content":"Say \"content\": \\ "},{"role":"user","content":"### Task:\nx"}]}"####,
+                true,
+            ),
+            (
+                r####"{"messages":[{"role":"system","content":"### Task: be kind"},{"role":"user","content":"hi"}]}"####,
+                false,
+            ),
+            (
+                r####"{"messages":[{"role":"developer","content":[{"type":"text","text":"x"}]},{"role":"user","content":"### Task:"}]}"####,
+                true,
+            ),
+            (
+                r####"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"### Task:"}]}"####,
                 false,
             ),
             (r####"{"messages":[{"role":"user","content":"What does ### Task: mean?"}]}"####, false),

@@ -233,7 +233,7 @@ fn the_last_to_leave_ends_it_and_who_comes_back_takes_it_up() {
     tape.run_ms(10_000);
     assert_eq!(tape.rounds_s(start_ms), [0, 1], "nobody waits: no packet");
     assert_eq!(tape.wake.condition(false, tape.now_ms), Condition::Asleep);
-    assert_eq!(tape.ask(Who::Waiter), Asked::Joined, "the same wake, not another one");
+    assert_eq!(tape.ask(Who::Waiter), Asked::Resumed, "the same wake, not another one");
     tape.run_ms(15_000);
     assert_eq!(tape.rounds_s(start_ms), [0, 1, 13, 23], "on the same schedule");
     tape.on(Event::Left);
@@ -362,10 +362,11 @@ mod tape {
                 }
                 if let Some(begun_ms) = begun_ms {
                     let rounds = tape.sent_ms.len() - sent_before;
-                    prop_assert!(rounds <= scheduled(tape.now_ms - begun_ms), "{} rounds", rounds);
+                    // And one for a person's click.
+                    prop_assert!(rounds <= scheduled(tape.now_ms - begun_ms) + 1, "{} rounds", rounds);
                 }
                 let running = tape.wake.progress(tape.now_ms);
-                prop_assert!(running.is_none_or(|p| p.rounds > 0 && (!ticks || p.waited_ms < TIMEOUT_MS)));
+                prop_assert!(running.is_none_or(|p| p.rounds > 0 && (!ticks || p.waited_ms < 2 * TIMEOUT_MS)));
                 prop_assert_eq!(running.is_some(), tape.wake.next_ms().is_some());
             }
             for pair in by_requests_ms.windows(2) {
@@ -381,4 +382,55 @@ mod tape {
             prop_assert_eq!(tape.ended.len() - ended, usize::from(was_running));
         }
     }
+}
+
+/// Between its own end and the end of that minute a wake that was left is over: it is neither taken up nor begun anew.
+#[test]
+fn a_short_wake_that_everybody_left_ends_when_it_would_have() {
+    let mut tape = Tape::new();
+    tape.wake.set_timeout(5_000);
+    tape.ask(Who::Waiter);
+    tape.run_ms(2_000);
+    tape.on(Event::Left);
+    tape.run_ms(2_000);
+    assert_eq!(tape.wake.condition(false, tape.now_ms), Condition::Asleep);
+    tape.run_ms(2_000);
+    assert_eq!(tape.wake.condition(false, tape.now_ms), Condition::Failed, "pass it over");
+    assert!(matches!(tape.ask(Who::Waiter), Asked::TooSoon(_)));
+}
+
+/// "A person's click always may": it is no less than a wake of its own.
+#[test]
+fn a_click_late_in_a_requests_wake_gets_its_whole_time() {
+    let mut tape = Tape::new();
+    tape.wake.set_timeout(10_000);
+    let start_ms = tape.now_ms;
+    tape.ask(Who::Waiter);
+    tape.run_ms(8_500);
+    assert_eq!(tape.rounds_s(start_ms), [0, 1, 3]);
+    assert_eq!(tape.ask(Who::Person), Asked::Joined);
+    assert_eq!(tape.sent_ms.last(), Some(&tape.now_ms), "a packet follows the click");
+    let sent = tape.sent_ms.len();
+    assert_eq!(tape.ask(Who::Person), Asked::Joined);
+    assert_eq!(tape.sent_ms.len(), sent, "and none the second one");
+    tape.run_ms(9_000);
+    assert_eq!(tape.ended, []);
+    tape.run_ms(1_500);
+    assert!(matches!(tape.ended[..], [Outcome::Failed(_)]), "{:?}", tape.ended);
+}
+
+/// An engine that restarts is no machine that sleeps.
+#[test]
+fn an_engine_that_loads_is_waited_for_without_a_packet() {
+    let mut tape = Tape::new();
+    let (asked, effects) = tape.wake.attend(Who::Waiter, tape.now_ms);
+    assert_eq!(asked, Asked::Begun);
+    tape.carry_out(effects);
+    assert_eq!(tape.wake.attend(Who::Waiter, tape.now_ms).0, Asked::Joined);
+    tape.run_ms(30_000);
+    assert_eq!((tape.sent_ms.len(), &tape.stages[..]), (0, &[At::Loading][..]));
+    tape.on(Event::Seen(Sight::Ready));
+    assert!(matches!(tape.ended[..], [Outcome::Ready { rounds: 0, .. }]), "{:?}", tape.ended);
+    assert_eq!(tape.wake.eta_ms(), None, "it says nothing about waking");
+    assert_eq!(tape.wake.too_soon(tape.now_ms), None, "and is not counted");
 }

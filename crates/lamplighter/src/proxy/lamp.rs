@@ -10,7 +10,7 @@ use crate::{
     places::{Entered, Held, Left},
     registry::House,
     vigil::Vigil,
-    waker::{self, Choice, Waiting, too_soon_for},
+    waker::{self, Asking, Choice, Waiting, too_soon_for},
 };
 use lamplighter_core::{
     fleet::{Fleet, Node},
@@ -208,19 +208,20 @@ impl Trip {
                         under_way.waits(queued.ahead());
                     }
                     // It is up: a new plan would only say that nobody has that model.
-                    Some(Outcome::Failed(failure @ Failure::WithoutModel { .. })) => {
+                    Some(Outcome::Failed(Failure::WithoutModel { .. })) => {
                         let house = registry.house();
-                        if self.somebody_else_is_up(&house, asleep) {
+                        if self.anybody_else_is_up(&house, asleep) {
                             return Ok(false);
                         }
-                        return Err(self.not_there(node, failure, WITHOUT_MODEL_S));
+                        let own = Failure::WithoutModel { model: asleep.model.to_string() };
+                        return Err(self.not_there(node, &own, WITHOUT_MODEL_S));
                     }
                     Some(Outcome::Failed(_) | Outcome::Left) => return Ok(false),
                     // A person has ended it: this request is answered elsewhere, or not at all.
                     Some(Outcome::Cancelled) => {
                         let house = registry.house();
                         let sleeps = house.fleet.by_id(asleep.node).is_some_and(Node::sleeps);
-                        if !sleeps || self.somebody_else_is_up(&house, asleep) {
+                        if !sleeps || self.anybody_else_is_up(&house, asleep) {
                             return Ok(false);
                         }
                         let (model, node) = (self.envelope.model.clone(), node.name().into());
@@ -276,6 +277,7 @@ impl Trip {
         let node = &house.fleet.nodes[asleep.at];
         let model = (&*self.envelope.model, &*asleep.model);
         let asking = self.proxy.waker.prompt(node.name(), model, &self.call.agent, ASKING);
+        let is_shown = asking.as_ref().is_none_or(Asking::is_shown);
         let choice = match asking {
             Some(mut asking) => {
                 under_way.waits(0);
@@ -308,8 +310,10 @@ impl Trip {
         };
         match (choice, self.untried(plan).is_none()) {
             (Some(Choice::Wake), _) => self.wait_for(under_way, house, asleep).await,
+            // That was said of another model: this one is asked for now.
+            (Some(Choice::Elsewhere), _) if !is_shown => Ok(false),
             (Some(Choice::Elsewhere), _) if plan.tiers.is_empty() => {
-                Err(self.nobody(house, plan, Some((at, Pass::Policy))))
+                Err(self.nobody(house, plan, Some((at, Pass::Declined))))
             }
             (Some(Choice::Elsewhere), _) => {
                 self.lit = Lit::Declined;

@@ -212,8 +212,17 @@ impl Trip {
 
     /// Is anybody else up who has one of the alias's models up to that one, and has not been tried?
     pub(super) fn somebody_else_is_up(&self, house: &House, asleep: &Asleep) -> bool {
+        self.others_up(house, asleep, asleep.target)
+    }
+
+    /// The same for any of the alias's models: for a request whose wait is over.
+    pub(super) fn anybody_else_is_up(&self, house: &House, asleep: &Asleep) -> bool {
+        self.others_up(house, asleep, usize::MAX)
+    }
+
+    fn others_up(&self, house: &House, asleep: &Asleep, last_target: usize) -> bool {
         let Ok(mut plan) = self.route(house, self.question(None)) else { return false };
-        plan.tiers.retain(|tier| tier.target <= asleep.target);
+        plan.tiers.retain(|tier| tier.target <= last_target);
         plan.tiers.iter_mut().for_each(|tier| tier.candidates.retain(|it| it.node != asleep.node));
         plan.tiers.retain(|tier| !tier.candidates.is_empty());
         self.untried(&plan).is_some()

@@ -65,7 +65,7 @@ impl Overlay {
             node.why = Some("it belongs to another network than the one you are on".into());
         } else if let Some(stage) = self.waking.get(&node.id)
             && !node.state.takes_requests()
-            && !matches!(node.state, State::Waking(_))
+            && !matches!(node.state, State::Waking(_) | State::Refusing)
         {
             node.state = State::Waking(*stage);
             node.why = None;

@@ -45,6 +45,12 @@ impl Waker {
 
 impl Sleeper {
     pub(super) fn new(timeout_ms: u64) -> Self {
-        Self { wake: Wake::new(timeout_ms, &[]), running: None, failed_ms: None, knows_past: false }
+        Self {
+            wake: Wake::new(timeout_ms, &[]),
+            running: None,
+            left: None,
+            failed_ms: None,
+            knows_past: false,
+        }
     }
 }

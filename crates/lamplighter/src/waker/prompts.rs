@@ -38,6 +38,7 @@ struct Open {
 pub struct Asking {
     prompts: Arc<Prompts>,
     node: String,
+    is_shown: bool,
     choice: watch::Receiver<Option<Choice>>,
 }
 
@@ -61,8 +62,8 @@ impl Prompts {
             model_there: model_there.to_owned(),
             choice: watch::Sender::new(None),
         });
-        let choice = question.choice.subscribe();
-        Asking { prompts: self.clone(), node: node.to_owned(), choice }
+        let (choice, is_shown) = (question.choice.subscribe(), question.shown.model == model);
+        Asking { prompts: self.clone(), node: node.to_owned(), is_shown, choice }
     }
 
     /// A person has chosen. `first` is done before anybody is told; it is given the question, and the model as that node
@@ -89,6 +90,12 @@ impl Asking {
     /// Waits for the answer. Cancel-safe. `None` when there will be none.
     pub async fn chosen(&mut self) -> Option<Choice> {
         self.choice.wait_for(Option::is_some).await.ok().and_then(|choice| *choice)
+    }
+
+    /// Is it the very model that a person reads of in the question? Another one's request has joined, and was not spoken of.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        self.is_shown
     }
 
     /// Is the question still open? Else an answer is there, or just about to be.

@@ -14,6 +14,7 @@ use lamplighter_core::{
 pub(super) struct Record {
     kept: WakeRecord,
     began_mono_ms: u64,
+    is_written: bool,
 }
 
 impl Record {
@@ -37,7 +38,19 @@ impl Record {
                 ended_ms: None,
             },
             began_mono_ms: clock::mono_ms(),
+            is_written: true,
         }
+    }
+
+    /// Of a machine that was awake, and is no part of its history.
+    pub(super) fn unwritten(node: &str, who: Who, asked_by: Option<String>) -> Self {
+        Self { is_written: false, ..Self::new(node, who, asked_by) }
+    }
+
+    /// It goes on after all.
+    pub(super) fn resumed(mut self) -> Self {
+        (self.kept.outcome, self.kept.reason, self.kept.ended_ms) = (None, None, None);
+        self
     }
 
     pub(super) fn node(&self) -> &str {
@@ -87,7 +100,7 @@ impl Record {
     }
 
     pub(super) fn keep(&self, store: Option<&Store>) {
-        if let Some(store) = store {
+        if let Some(store) = store.filter(|_| self.is_written) {
             store.woke(self.kept.clone());
         }
     }

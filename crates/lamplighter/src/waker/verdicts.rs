@@ -1,11 +1,11 @@
 //! What a request may do about machines that sleep, as things stand: for requests, and for whoever asks what would happen.
 
-use super::Waker;
+use super::{Waker, is_loading};
 use lamplighter_core::{
     fleet::Node,
     refusal::Refusal,
     route::Asleep,
-    wake::{Kind, Pass, TooSoon, Verdict, Wish},
+    wake::{Condition, Kind, Pass, TooSoon, Verdict, Wish},
 };
 
 impl Waker {
@@ -13,7 +13,12 @@ impl Waker {
     #[must_use]
     pub fn verdicts(&self, asleep: &[Asleep], kind: Kind, forbidden: bool) -> Vec<Verdict> {
         let (default, quiet) = (self.default_policy(), self.is_quiet());
+        let house = self.parts.registry.house();
         let verdict = |it: &Asleep| {
+            // Nobody sleeps there: to wait for an engine that loads wakes nothing.
+            if is_loading(&house, it.node) && self.condition(it.node, quiet) != Condition::Waking {
+                return Verdict::Wait;
+            }
             let wish = Wish { kind, alias: it.policy, default, forbidden };
             wish.verdict(self.condition(it.node, quiet))
         };
