@@ -325,7 +325,10 @@ impl Waker {
                     self.note(sleeper, |record| record.round(round));
                     self.call(node, round);
                 }
-                Effect::Look => self.parts.registry.look_at(node),
+                Effect::Look => {
+                    self.parts.registry.look_at(node);
+                    self.listen(node, sleeper);
+                }
                 Effect::Stage(stage) => {
                     self.parts.registry.waking(node, Some(stage));
                     self.note(sleeper, |record| record.stage(stage));
@@ -334,6 +337,23 @@ impl Waker {
             }
             self.parts.changed.notify_one();
         }
+    }
+
+    /// Looks whether its card has answered since the wake began, until anything has: a machine whose ports are all silent is told from
+    /// one that is off.
+    fn listen(self: &Arc<Self>, node: NodeId, sleeper: &Sleeper) {
+        let stage = sleeper.wake.progress(clock::mono_ms()).map(|progress| progress.stage);
+        let (Some(running), Some(Stage::Packet)) = (&sleeper.running, stage) else { return };
+        let within = Duration::from_millis(running.record.since_ms());
+        let Some(url) = self.parts.registry.house().fleet.by_id(node).map(|it| it.config.url.clone()) else {
+            return;
+        };
+        let waker = self.clone();
+        self.parts.tasks.spawn(async move {
+            if waker.parts.courier.hears_card(&url, within).await {
+                waker.on(node, Event::Seen(Sight::Card));
+            }
+        });
     }
 
     /// Sends one round of packets.

@@ -1,6 +1,7 @@
 //! On another network: no packet, no probe, no prompt.
 
 use super::*;
+use lamplighter_core::node::Stage;
 use lamplighter_tests::lan::{Space, Witness};
 
 /// Puts a router on the network `home`, as the way out.
@@ -104,5 +105,35 @@ fn a_wake_that_was_begun_at_home_ends_on_a_strange_network() {
             "from the beginning"
         );
         drop(hotel);
+    });
+}
+
+/// It is on the network, and every port of it is silent: a firewall and no engine, or a card that answers for a machine that sleeps.
+#[test]
+fn a_machine_of_which_only_the_card_answers_is_told_as_such() {
+    let Some(lan) = Lan::or_skip("a_machine_of_which_only_the_card_answers") else { return };
+    let machine = Space::new().unwrap();
+    // Without a way back it answers nothing but who it is.
+    lan.plug(&machine, "home", "eth0", "", MAC);
+    machine.sh(&format!(
+        "ip addr add {IP}/32 dev eth0; ip link set eth0 down\n\
+         for it in all eth0; do echo 0 >/proc/sys/net/ipv4/conf/$it/rp_filter; done"
+    ));
+    lan.desk.live(async {
+        let gateway = Gateway::start(&written("timeout = \"8s\"")).await;
+        gateway.until(is_asleep).await;
+        let url = format!("{}/control/v1/nodes/workstation/wake", gateway.url);
+        let clicked = gateway.http.post(url).bearer_auth(&gateway.token).send().await.unwrap();
+        assert!(clicked.status().is_success(), "{clicked:?}");
+        machine.sh("ip link set eth0 up");
+        gateway
+            .until(|it| {
+                it.nodes[0].sleep.waking.as_ref().is_some_and(|waking| waking.stage == Stage::Reachable)
+            })
+            .await;
+        let failed = gateway.until(|it| it.nodes[0].sleep.failure.is_some()).await;
+        let failure = failed.nodes[0].sleep.failure.clone().unwrap();
+        assert_eq!(failure.code, "card_only", "{failure:?}");
+        assert!(failure.checklist.iter().any(|it| it.what.contains("firewall")), "{failure:?}");
     });
 }

@@ -14,7 +14,9 @@ const WITHOUT_MODEL_MS: u64 = 10_000;
 /// Something seen of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sight {
-    /// Its card answers on the network (ARP), or anything of it does: a ping, a port that refuses.
+    /// Its card answers on the network (ARP). Some do for a machine that sleeps.
+    Card,
+    /// The machine itself answers: a ping, a port that refuses.
     Reachable,
     /// The engine's API answers.
     Api,
@@ -68,6 +70,8 @@ pub(super) struct Episode {
     pub(super) is_awake: bool,
     pub(super) stage: Stage,
     pub(super) seen: Timeline,
+    /// More than its card.
+    is_heard: bool,
     pub(super) rounds: u32,
     next_round_ms: u64,
     next_look_ms: u64,
@@ -96,6 +100,7 @@ impl Episode {
             is_awake: false,
             stage: Stage::Packet,
             seen: Timeline::default(),
+            is_heard: false,
             rounds: 0,
             next_round_ms: now_ms,
             next_look_ms: now_ms,
@@ -173,8 +178,9 @@ impl Episode {
         let before = self.stage;
         let seen = &mut self.seen;
         seen.reachable_ms.get_or_insert(since_ms);
+        self.is_heard |= *sight != Sight::Card;
         let stage = match sight {
-            Sight::Reachable => Stage::Reachable,
+            Sight::Card | Sight::Reachable => Stage::Reachable,
             Sight::Api | Sight::Without(_) | Sight::Ready => Stage::Api,
             Sight::Loading => Stage::Loading,
         };
@@ -189,7 +195,7 @@ impl Episode {
         }
         match sight {
             Sight::Without(model) if self.without.is_none() => self.without = Some((model.clone(), now_ms)),
-            Sight::Without(_) | Sight::Reachable => {}
+            Sight::Without(_) | Sight::Card | Sight::Reachable => {}
             Sight::Api | Sight::Loading | Sight::Ready => self.without = None,
         }
         before != self.stage
@@ -208,7 +214,8 @@ impl Episode {
         }
         (now_ms >= self.deadline_ms()).then(|| match (self.seen.reachable_ms, self.seen.api_ms) {
             (_, Some(answered_ms)) => Failure::StillLoading { answered_ms },
-            (Some(seen_ms), None) => Failure::EngineClosed { seen_ms },
+            (Some(seen_ms), None) if self.is_heard => Failure::EngineClosed { seen_ms },
+            (Some(seen_ms), None) => Failure::CardOnly { seen_ms },
             (None, None) => Failure::NeverAnswered {
                 rounds: self.rounds,
                 waited_ms: now_ms.saturating_sub(self.started_ms),

@@ -17,6 +17,11 @@ pub enum Failure {
         /// How long we listened, milliseconds.
         waited_ms: u64,
     },
+    /// Its network card answers, and nothing behind it: no port, not even with a refusal.
+    CardOnly {
+        /// When it was first seen, milliseconds after the start.
+        seen_ms: u64,
+    },
     /// The machine is there, its engine's port is not.
     EngineClosed {
         /// When it was first seen, milliseconds after the start.
@@ -62,6 +67,9 @@ impl Failure {
                 let times = if *rounds == 1 { "once".to_owned() } else { format!("{rounds} times") };
                 format!("did not wake: called {times}, nothing heard for {} s", waited_ms / 1_000)
             }
+            Self::CardOnly { seen_ms } => {
+                format!("is seen on the network since second {}, but no port of it answers", seen_ms / 1_000)
+            }
             Self::EngineClosed { seen_ms } => {
                 format!("is awake since second {}, but its engine does not answer", seen_ms / 1_000)
             }
@@ -78,6 +86,7 @@ impl Failure {
         match self {
             Self::NothingSent { .. } => "nothing_sent",
             Self::NeverAnswered { .. } => "never_answered",
+            Self::CardOnly { .. } => "card_only",
             Self::EngineClosed { .. } => "engine_closed",
             Self::StillLoading { .. } => "still_loading",
             Self::WithoutModel { .. } => "without_model",
@@ -96,6 +105,7 @@ impl Failure {
                 &NEVER_ANSWERED
             }
             (Self::NeverAnswered { .. }, Caller::Hook) => &HOOK_IN_VAIN,
+            (Self::CardOnly { .. }, _) => &CARD_ONLY,
             (Self::EngineClosed { .. }, _) => &ENGINE_CLOSED,
             (Self::StillLoading { .. }, _) => &STILL_LOADING,
             (Self::WithoutModel { .. }, _) => &WITHOUT_MODEL,
@@ -211,6 +221,22 @@ const NEVER_ANSWERED: [Advice; 8] = [
     ),
     advice("A first time by hand", "Some boards take the setting only after one start from power off."),
     advice("Where it is", "A machine that is unplugged or elsewhere cannot hear."),
+];
+
+const CARD_ONLY: [Advice; 4] = [
+    advice(
+        "A firewall on that machine",
+        "One that drops what it does not know answers nothing while the engine is not there: let this computer in to the engine's port.",
+    ),
+    advice(
+        "The engine starts by itself",
+        "`systemctl enable --now ollama`, or a container with `restart: unless-stopped`.",
+    ),
+    advice(
+        "Is it awake?",
+        "Some network cards answer for a machine that sleeps (ARP offload): look at its lights. If it sleeps on, check what wakes it: \"Wake on LAN\" in the firmware and `Wake-on: g` of the card.",
+    ),
+    advice("The port in `url`", "It must be the engine's own."),
 ];
 
 const ENGINE_CLOSED: [Advice; 4] = [

@@ -306,6 +306,7 @@ mod tape {
 
     fn step() -> impl Strategy<Value = Step> {
         let sight = prop_oneof![
+            2 => Just(Sight::Card),
             4 => Just(Sight::Reachable),
             2 => Just(Sight::Api),
             1 => Just(Sight::Loading),

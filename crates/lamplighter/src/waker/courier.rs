@@ -3,6 +3,7 @@
 
 mod relay;
 
+use super::learning;
 use crate::{hooks, neighbours, packet};
 use lamplighter_core::{
     config::{Macs, Relay, WakeConfig},
@@ -83,7 +84,12 @@ impl Courier {
     /// Learns what it can of a node that answers just now. True when that was news.
     pub async fn learn(&self, node: &str, url: &NodeUrl) -> bool {
         let Some(ip) = resolve(url).await else { return false };
-        let (mac, gateway) = (neighbours::learn(ip).await, neighbours::gateway().await);
+        let is_tailnet = learning::is_tailnet(ip);
+        let (mac, gateway) = match is_tailnet {
+            // Such a machine is the same from every network, and no neighbour in any.
+            true => (Err("it is in a tailnet".into()), None),
+            false => (neighbours::learn(ip).await, neighbours::gateway().await),
+        };
         let mut known = self.lock();
         let known = known.entry(url.host().to_owned()).or_default();
         let before = known.clone();
@@ -103,6 +109,16 @@ impl Courier {
             self.learned.notify_one();
         }
         is_news
+    }
+
+    /// Has the machine's card answered on the network (ARP) within the last `within`, as the neighbour table tells?
+    pub async fn hears_card(&self, url: &NodeUrl, within: Duration) -> bool {
+        let Some(ip) = self.known(url).ip.or(learning::literal(url)).filter(|_| learning::is_local(url))
+        else {
+            return false;
+        };
+        let confirmed_ms = neighbours::find(ip).await.and_then(|neighbour| neighbour.confirmed_ms);
+        confirmed_ms.is_some_and(|ms| Duration::from_millis(ms) < within)
     }
 
     /// Waits until something was learned that is not kept yet. For one listener; cancel-safe.
@@ -182,7 +198,7 @@ fn put_first<T: PartialEq>(list: &mut Vec<T>, item: T) {
 
 /// The address of a node's host.
 async fn resolve(url: &NodeUrl) -> Option<IpAddr> {
-    if let Ok(ip) = url.host().trim_matches(['[', ']']).parse() {
+    if let Some(ip) = learning::literal(url) {
         return Some(ip);
     }
     let looked_up = tokio::net::lookup_host((url.host().to_owned(), url.port()));

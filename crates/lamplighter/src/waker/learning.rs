@@ -9,7 +9,7 @@ use crate::{
 use lamplighter_core::{fleet::NodeId, mac::Mac, node_url::NodeUrl};
 use std::{
     collections::{HashMap, HashSet},
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
 };
 use tokio_util::sync::CancellationToken;
@@ -68,15 +68,49 @@ pub async fn elsewhere_at_first(nodes: &[Watched], courier: &Courier) -> HashSet
 
 fn is_elsewhere(courier: &Courier, network: Option<Mac>, url: &NodeUrl) -> bool {
     let Some(network) = network else { return false };
-    let homes = courier.known(url).networks;
-    is_local(url) && !homes.is_empty() && !homes.contains(&network)
+    let known = courier.known(url);
+    is_local(url)
+        && !known.ip.is_some_and(is_tailnet)
+        && !known.networks.is_empty()
+        && !known.networks.contains(&network)
 }
 
-/// Is it a machine of a local network? This computer itself, tailnets and the internet are the same from everywhere.
-fn is_local(url: &NodeUrl) -> bool {
-    // Carrier-grade NAT's range, which Tailscale uses (RFC 6598).
-    let is_tailnet =
-        url.host().parse::<Ipv4Addr>().is_ok_and(|ip| ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 0x40)
-            || url.host().ends_with(".ts.net");
+/// Is it a machine of a local network, as far as its address says? This computer itself, tailnets and the internet are the same from
+/// everywhere.
+pub(super) fn is_local(url: &NodeUrl) -> bool {
+    let is_tailnet = literal(url).map_or_else(|| url.host().ends_with(".ts.net"), is_tailnet);
     !url.is_loopback() && !url.is_cloud() && !is_tailnet
+}
+
+/// The address that stands in the URL, where no name does.
+pub(super) fn literal(url: &NodeUrl) -> Option<IpAddr> {
+    url.host().trim_matches(['[', ']']).parse().ok()
+}
+
+/// Is this an address of a Tailscale network? They are in carrier-grade NAT's range (RFC 6598) and in one of Tailscale's own
+/// (tailscale `net/tsaddr/tsaddr.go`, `CGNATRange` and `TailscaleULARange`, fd7a:115c:a1e0::/48).
+pub(super) fn is_tailnet(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 0x40,
+        IpAddr::V6(ip) => ip.segments()[..3] == [0xfd7a, 0x115c, 0xa1e0],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_from_everywhere() {
+        let url = |text: &str| NodeUrl::parse(text).unwrap();
+        for local in ["192.168.1.20", "tower", "tower.lan", "[fd12:3456::7]:11434", "100.128.0.1"] {
+            let is_public = url(local).is_cloud();
+            assert_eq!(is_local(&url(local)), !is_public, "{local}");
+        }
+        for everywhere in
+            ["127.0.0.1", "100.101.102.103", "tower.tail1234.ts.net", "[fd7a:115c:a1e0::53]:11434", "8.8.8.8"]
+        {
+            assert!(!is_local(&url(everywhere)), "{everywhere}");
+        }
+    }
 }

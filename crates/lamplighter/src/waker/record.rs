@@ -105,7 +105,8 @@ impl Record {
         }
     }
 
-    fn since_ms(&self) -> u64 {
+    /// Since its beginning.
+    pub(super) fn since_ms(&self) -> u64 {
         clock::mono_ms().saturating_sub(self.began_mono_ms)
     }
 }
