@@ -223,3 +223,22 @@ async fn r52_waiters_who_change_places_leave_nobody_behind() {
     assert_eq!(card.more(), 0, "nobody is there");
     assert_eq!(gateway.node("workstation").await.state, State::Asleep);
 }
+
+/// `ollama run` looks before it asks, and gives up when that fails: what was last seen is told, and the question behind it wakes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeping_model_can_be_looked_at() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let gateway = house(&card, port, &nas, "[[alias]]\nname = \"coder\"\nmodels = [\"qwen3:8b\"]\n").await;
+    for name in ["qwen3:8b", "coder"] {
+        let shown = gateway.http.post(format!("{}/api/show", gateway.url)).json(&json!({ "model": name }));
+        let shown = shown.send().await.unwrap();
+        assert_eq!((shown.status().as_u16(), node_of(&shown)), (200, "workstation"), "{name}");
+        let shown: Value = shown.json().await.unwrap();
+        let can = |what: &str| shown["capabilities"].as_array().is_some_and(|all| all.contains(&json!(what)));
+        assert!(can("completion") && shown["details"]["format"] == "gguf", "{name}: {shown}");
+        assert!(shown["model_info"]["general.architecture"].is_string(), "{name}: {shown}");
+    }
+    let nothing = gateway.http.post(format!("{}/api/show", gateway.url)).json(&json!({ "model": "nothing" }));
+    assert_eq!(nothing.send().await.unwrap().status(), 404);
+    assert_eq!((card.more(), gateway.node("workstation").await.state), (0, State::Asleep));
+}

@@ -94,6 +94,16 @@ pub fn error_from_node(
     response
 }
 
+/// An answer of our own, from what was last seen of a model on that node.
+pub fn remembered(value: &serde_json::Value, node: &str, model: &str, id: &str) -> Reply {
+    let mut response = Response::new(Body::from(value.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    sign(headers, node, model, id);
+    headers.insert(REASON, HeaderValue::from_static("as last seen: it sleeps"));
+    response
+}
+
 /// A refusal in the caller's dialect.
 pub fn refuse(dialect: Dialect, refusal: &Refusal, id: &str) -> Reply {
     let mut response = Response::new(Body::from(dialects::error_body(dialect, refusal, id)));

@@ -20,7 +20,7 @@ mod responses;
 mod shown;
 
 pub use absent::says_model_absent;
-pub use ollama::line as ollama_line;
+pub use ollama::{line as ollama_line, show as ollama_show};
 pub use responses::id as response_id;
 pub use shown::Shown;
 

@@ -7,6 +7,7 @@ mod lamp;
 mod lost;
 mod place;
 mod refused;
+mod remembered;
 mod retries;
 mod send;
 mod tries;
@@ -119,9 +120,13 @@ pub async fn serve(proxy: &Arc<Proxy>, call: Call) -> Reply {
     } else {
         None
     };
-    let id = call.id.clone();
+    let (id, model) = (call.id.clone(), envelope.model.clone());
     let mut trip = Box::pin(Trip::new(proxy.clone(), call, envelope, stream).go(under_way));
-    let Some(heartbeat) = heartbeat else { return trip.await.reply(dialect, &id, None) };
+    let Some(heartbeat) = heartbeat else {
+        let done = trip.await;
+        let remembered = remembered::show(proxy, operation, &model, &done, &id);
+        return remembered.unwrap_or_else(|| done.reply(dialect, &id, None));
+    };
     match tokio::time::timeout(heartbeat::EVERY, &mut trip).await {
         Ok(done) => done.reply(dialect, &id, Some(heartbeat)),
         Err(_) => answer::early(dialect, Early::new(trip, dialect, heartbeat), &id),

@@ -79,6 +79,27 @@ fn tag(model: &Model, name: &str) -> Value {
     value
 }
 
+/// `POST /api/show`, from what was last seen of a model: what only its own machine knows (template, parameters, licence) is left
+/// out, as Ollama leaves out what is empty (ollama `api/types.go`, `ShowResponse`).
+#[must_use]
+pub fn show(model: &Model) -> Value {
+    let mut info = json!({});
+    if let Some(family) = &model.family {
+        info["general.architecture"] = json!(family);
+        if let Some(tokens) = model.context_tokens {
+            info[format!("{family}.context_length")] = json!(tokens);
+        }
+    }
+    let mut value = json!({ "details": details(model), "model_info": info });
+    if !model.capabilities.is_empty() {
+        value["capabilities"] = model.capabilities.iter().map(|capability| capability.word()).collect();
+    }
+    if let Some(modified_at) = &model.modified_at {
+        value["modified_at"] = json!(modified_at);
+    }
+    value
+}
+
 fn details(model: &Model) -> Value {
     let family = model.family.as_deref().unwrap_or("");
     json!({
