@@ -146,6 +146,34 @@ describe('live', () => {
     assert.deepEqual(mock.asked().map((one) => one.body), [{ keep_awake: true }, { keep_awake: false }]);
   });
 
+  it('past wakes are asked for once, and again when a wake begins or ends: never by what else moves', async () => {
+    await mock.mock({ house: 'crowd', say: 0, forget: true });
+    const page = await open();
+    await page.getByRole('button', { name: 'More about tower' }).click();
+    await page.getByRole('menuitem', { name: 'Past wakes' }).click();
+    const rows = page.getByRole('region', { name: 'Past wakes' }).getByRole('listitem');
+    await rows.nth(2).waitFor();
+    await rows.first().evaluate((row) => (row.id = 'kept'));
+    const asked = async (count) => {
+      const asks = () => mock.asked().filter((one) => one.does === 'GET nodes/tower/wakes').length;
+      for (let n = 0; n < 60 && asks() < count; n += 1) await new Promise((go) => setTimeout(go, 50));
+      assert.equal(asks(), count);
+    };
+    await page.waitForTimeout(1_200);
+    await asked(1);
+    assert.equal(await page.locator('#kept').count(), 1, 'the list was never away');
+    // A slow answer: what is known stands there meanwhile.
+    let answer;
+    await page.route('**/nodes/tower/wakes*', (route) => (answer = () => route.continue()));
+    await page.locator('[data-node="tower"]').getByRole('button', { name: 'Wake' }).click();
+    for (let n = 0; n < 60 && !answer; n += 1) await page.waitForTimeout(50);
+    assert.equal(await rows.count(), 3);
+    await answer();
+    await asked(2);
+    await page.waitForTimeout(600);
+    await asked(2);
+  });
+
   it('routing: another way, a pause, and back', async () => {
     const page = await open();
     const menu = page.getByRole('button', { name: /^Routing/ });
