@@ -223,8 +223,9 @@ impl House {
         tokio::spawn(Gateway::start(self.options.clone()))
     }
 
-    /// Takes in what the gateway shows now, and how it is reached.
+    /// Takes in what the gateway shows now, and how it is reached; tells what is due.
     fn look_at(&mut self, gateway: &mut Option<Gateway>) {
+        self.bell.settle();
         let Some(gateway) = gateway else { return };
         self.face.showing = gateway.showing();
         if let Showing::House(snapshot) = &self.face.showing {
@@ -253,7 +254,7 @@ impl House {
             self.drawn = None;
             None
         });
-        [next, deferred].into_iter().flatten().fold(now + LOOK_AGAIN, Instant::min)
+        [next, deferred, self.bell.due()].into_iter().flatten().fold(now + LOOK_AGAIN, Instant::min)
     }
 
     async fn draw(&mut self) -> bool {

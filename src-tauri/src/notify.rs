@@ -1,4 +1,4 @@
-//! Notifications: `core::view::news` says what is worth one, this shows it and hears which button was pressed.
+//! Notifications: `core::view::Crier` says what is worth one, this shows it and hears which button was pressed.
 //!
 //! The button is never the only way: everything can be done in tray, window and command line too, since not every desktop
 //! reports buttons.
@@ -6,7 +6,7 @@
 use crate::house::Wish;
 use lamplighter_core::{
     snapshot::Snapshot,
-    view::{Action, News, Notice, news, outdated},
+    view::{Action, Crier, Heard, News, Notice},
 };
 use serde_json::Value;
 use std::{
@@ -16,6 +16,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
+    time::{Duration, Instant},
 };
 use tauri::{AppHandle, Manager};
 use tauri_plugin_notification::{Action as Button, ActionType, NotificationExt};
@@ -27,6 +28,9 @@ const KEPT: &str = "notifications.json";
 const OFF: &str = "off";
 /// Notices that may wait for a slow desktop; more are left out.
 const WAITING: usize = 16;
+
+/// News that is held back is told after this also when no snapshot comes.
+const HOLD: Duration = Duration::from_millis(Crier::HOLD_MS);
 
 /// Notices that are on screen: what their buttons do.
 type Shown = Arc<Mutex<BTreeMap<i32, Vec<(&'static str, Action)>>>>;
@@ -42,7 +46,9 @@ enum Ring {
 #[derive(Debug)]
 pub struct Bell {
     app: AppHandle,
-    before: Option<Arc<Snapshot>>,
+    crier: Crier,
+    /// When what is held back is told at the latest.
+    due: Option<Instant>,
     ringer: SyncSender<Ring>,
     off: BTreeSet<News>,
     /// The demo keeps nothing.
@@ -83,7 +89,7 @@ impl Bell {
         if let Err(why) = std::thread::Builder::new().name("bell".into()).spawn(ring) {
             tracing::warn!("no notifications will be shown: {why}");
         }
-        Self { app, before: None, ringer, off, keeps }
+        Self { app, crier: Crier::default(), due: None, ringer, off, keeps }
     }
 
     /// Which sorts are switched off.
@@ -113,19 +119,33 @@ impl Bell {
 
     /// Takes in a snapshot, and tells what is new in it.
     pub fn look(&mut self, now: &Arc<Snapshot>) {
-        let Some(before) = self.before.replace(now.clone()) else { return };
-        if before.seq == now.seq {
-            return;
-        }
-        for key in outdated(&before, now) {
+        let Heard { outdated, news } = self.crier.hear(now);
+        for key in outdated {
             self.ring(Ring::TakeAway(key));
         }
-        let told: Vec<Notice> = news(&before, now);
+        self.tell_all(news);
+        self.due = self.crier.holds().then(|| self.due.unwrap_or_else(|| Instant::now() + HOLD));
+    }
+
+    /// When [`Bell::settle`] has something to do at the latest.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Tells what was held back for long enough.
+    pub fn settle(&mut self) {
+        if self.due.take_if(|due| Instant::now() >= *due).is_some() {
+            let news = self.crier.settle();
+            self.tell_all(news);
+        }
+    }
+
+    fn tell_all(&self, news: Vec<Notice>) {
         let in_front = || {
             let mut windows = self.app.webview_windows().into_values();
             windows.any(|window| window.is_focused().unwrap_or(false))
         };
-        for notice in told.into_iter().filter(|notice| !self.off.contains(&notice.news)) {
+        for notice in news.into_iter().filter(|notice| !self.off.contains(&notice.news)) {
             if notice.unless_seen && in_front() {
                 continue;
             }

@@ -5,6 +5,7 @@
 
 mod bell;
 mod connect;
+mod crier;
 mod news_menu;
 mod node_menu;
 mod routing_menu;
@@ -16,8 +17,9 @@ mod tray;
 mod words;
 
 use crate::{mode::Mode, snapshot::Offer};
-pub use bell::{News, Notice, news, outdated};
+pub use bell::{News, Notice};
 pub use connect::environment;
+pub use crier::{Crier, Heard};
 pub use routing_menu::routing;
 pub use status::{StatusRow, status};
 pub use tray::tray;

@@ -87,12 +87,8 @@ pub struct Notice {
     pub unless_seen: bool,
 }
 
-/// What is worth a notification.
-#[must_use]
-pub fn news(before: &Snapshot, now: &Snapshot) -> Vec<Notice> {
-    if let Some(notice) = all_gone(before, now) {
-        return vec![notice];
-    }
+/// What is worth a notification at once.
+pub(super) fn news(before: &Snapshot, now: &Snapshot) -> Vec<Notice> {
     // Two questions about one machine, one soon after the other, are told apart by their ends.
     let asked = now.prompts.iter().filter(|prompt| !before.prompts.contains(prompt));
     let mut notices: Vec<Notice> = asked.map(asks).collect();
@@ -103,15 +99,13 @@ pub fn news(before: &Snapshot, now: &Snapshot) -> Vec<Notice> {
         notices.extend(of_the_end(old, node, now.at_ms));
         notices.extend(gpu_lost(old, node));
         notices.extend(naps(old, node));
-        notices.extend(down(old, node));
     }
     notices
 }
 
 /// Keys of notifications that are not true any more: questions that have been answered or given up, and what was said of a
 /// machine before a wake began or ended.
-#[must_use]
-pub fn outdated(before: &Snapshot, now: &Snapshot) -> Vec<String> {
+pub(super) fn outdated(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     let over = before.prompts.iter().filter(|old| !now.prompts.contains(old)).map(ask_key);
     let turned = now.nodes.iter().filter(|node| {
         let old = before.nodes.iter().find(|old| old.name == node.name);
@@ -218,7 +212,8 @@ fn naps(old: &Node, node: &Node) -> Option<Notice> {
     })
 }
 
-fn down(old: &Node, node: &Node) -> Option<Notice> {
+/// A machine that should always be there has gone.
+pub(super) fn down(old: &Node, node: &Node) -> Option<Notice> {
     let fell = node.presence == Presence::AlwaysOn && node.state == State::Down && old.state.takes_requests();
     fell.then(|| Notice {
         news: News::Down,
@@ -231,7 +226,7 @@ fn down(old: &Node, node: &Node) -> Option<Notice> {
 }
 
 /// Two or more answered, and none does: it is this computer's network.
-fn all_gone(before: &Snapshot, now: &Snapshot) -> Option<Notice> {
+pub(super) fn all_gone(before: &Snapshot, now: &Snapshot) -> Option<Notice> {
     let up = |snapshot: &Snapshot| snapshot.nodes.iter().filter(|node| node.state.takes_requests()).count();
     (up(before) >= 2 && up(now) == 0).then(|| Notice {
         news: News::Down,
@@ -334,10 +329,14 @@ mod tests {
             |node: &Node| Node { state: State::Down, why: Some("no answer in 2 s".into()), ..node.clone() };
         let nas = up("nas", Presence::AlwaysOn);
         let other = up("other", Presence::AlwaysOn);
-        let notices = news(&house(vec![nas.clone(), other.clone()]), &house(vec![gone(&nas), other.clone()]));
-        assert_eq!(notices.iter().map(|n| n.title.as_str()).collect::<Vec<_>>(), ["nas is down"]);
-        let notices = news(&house(vec![nas.clone(), other.clone()]), &house(vec![gone(&nas), gone(&other)]));
-        assert_eq!(notices.iter().map(|n| n.title.as_str()).collect::<Vec<_>>(), ["No machine answers"]);
+        let told = |old: &Node, now: &Node| down(old, now).map(|notice| notice.title);
+        assert_eq!(told(&nas, &gone(&nas)).as_deref(), Some("nas is down"));
+        let tower = up("tower", Presence::Sleeps);
+        assert_eq!(told(&tower, &gone(&tower)), None, "it may go");
+        let told =
+            |now| all_gone(&house(vec![nas.clone(), other.clone()]), &house(now)).map(|notice| notice.title);
+        assert_eq!(told(vec![gone(&nas), gone(&other)]).as_deref(), Some("No machine answers"));
+        assert_eq!(told(vec![gone(&nas), other.clone()]), None);
         let mut lost = nas.clone();
         lost.sleep.gpu_lost = true;
         assert_eq!(titles(nas, lost), ["nas woke without its GPU"]);
