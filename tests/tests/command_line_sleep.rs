@@ -58,7 +58,7 @@ async fn status_says_how_the_last_wake_failed() {
     assert!(at_ms <= failed.at_ms && at_ms + 60_000 > failed.at_ms);
     let said = gateway.cli(&["status"]).1;
     let row = said.lines().nth(1).unwrap();
-    assert!(row.starts_with("☾ workstation  asleep, did not wake ") && row.contains(": called "), "{said}");
+    assert!(row.starts_with("▲ workstation  asleep, did not wake ") && row.contains(": called "), "{said}");
 }
 
 /// `explain` says what a request then meets, and wakes nobody itself.

@@ -190,7 +190,7 @@ async fn what_did_not_wake_is_tried_again_from_its_notification() {
     let first = desk.bell.told("workstation did not wake").await;
     assert!(first.body.starts_with("It ") && first.body.len() > "It .".len(), "{first:?}");
     assert_eq!(first.titles(), ["Try again", "Why?"]);
-    desk.icon.row("the row says so", |text| text == "☾ workstation — did not wake (click for why)").await;
+    desk.icon.row("the row says so", |text| text == "▲ workstation — did not wake (click for why)").await;
 
     // A second failure takes the place of the first: one line about one machine.
     desk.icon.click(&desk.row("Wake workstation").await).await;

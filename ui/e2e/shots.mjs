@@ -39,6 +39,7 @@ for (const theme of ['light', 'dark']) {
     await page.getByRole('menuitem', { name: 'Past wakes' }).click();
     await page.getByText('did not wake, 120 s').waitFor();
   });
+  await shot(`overview-trouble-${theme}`, 'trouble', { theme, width: 1280, height: 800 }, (page) => page.locator('[data-node="workstation"]').getByText('Why?').click());
   await shot(`overview-crowd-${theme}`, 'crowd', { theme, width: 900, height: 760 });
   await shot(`overview-crowd-360-${theme}`, 'crowd', { theme, width: 360, height: 1500 });
   await shot(`forced-colours-${theme}`, 'lamp', { theme, height: 760 }, (page) => page.emulateMedia({ forcedColors: 'active', colorScheme: theme }));

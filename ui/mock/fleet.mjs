@@ -162,6 +162,19 @@ export const houses = {
     problems: [],
     prompts: [{ node: 'tower', model: 'coder', client: 'cline', until_ms: Date.now() + 17_000 }],
   }),
+  /** What is wrong with machines beyond their states: a lost GPU, wakes that led nowhere, a strange network, a machine that refuses. */
+  trouble: () => ({
+    nodes: [
+      workstation({ sleep: { can_wake: true, can_sleep: true, usual_ms: 41_000, gpu_lost: true } }),
+      node('garage', { state: 'down' }, { gpu: 'A4000', presence: 'always-on', why: 'no answer in 2 s', since_ms: Date.now() - 600 * MIN, models: laptopModels(), sleep: houses.lamp().nodes[3].sleep }),
+      node('tower', { state: 'asleep' }, { gpu: 'RTX 3090', presence: 'sleeps', since_ms: Date.now() - 125 * MIN, models: laptopModels(), sleep: { can_wake: true, failure: { code: 'engine_closed', words: 'is awake since second 31, but its engine does not answer', at_ms: Date.now() - 2 * MIN, checklist: [{ what: 'The engine starts by itself', how: '`systemctl enable --now ollama`, or a container with `restart: unless-stopped`.' }] } } }),
+      node('macbook', { state: 'away' }, { gpu: 'M3', since_ms: Date.now() - 90 * MIN, models: laptopModels(), sleep: { can_wake: true, elsewhere: true } }),
+      node('office', { state: 'refusing' }, { why: 'it wants a key: set api_key in the configuration', sleep: { can_wake: true } }),
+      node('attic', { state: 'unknown' }, { engine: null, version: null, sleep: { can_wake: true } }),
+    ],
+    requests: [],
+    problems: [],
+  }),
   /** Two machines lead, the others stand in compact cards: each state of a wake in one of them. */
   crowd: () => ({
     nodes: [

@@ -14,6 +14,7 @@ mod sample;
 mod status;
 mod summary;
 mod tray;
+mod trouble;
 mod words;
 
 use crate::{mode::Mode, snapshot::Offer};

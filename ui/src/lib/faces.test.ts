@@ -82,13 +82,34 @@ describe('a node', () => {
       const { glyph, word, lamp } = nodeFace(node(state, { sleep: { ...node().sleep, can_wake: true, failure, ...change } }), NOON);
       return [glyph, word, lamp];
     };
-    expect(face({ state: 'asleep' })).toEqual(['problem', 'did not wake', 'problem']);
-    expect(face({ state: 'away' })).toEqual(['problem', 'did not wake', 'problem']);
+    for (const state of ['asleep', 'away', 'down', 'unknown'] as const) expect(face({ state })).toEqual(['problem', 'did not wake', 'problem']);
+    expect(face({ state: 'away' }, { elsewhere: true })[1]).toBe('away');
+    expect(face({ state: 'refusing' })[1]).toBe('refusing');
     const since = (at_ms: number | null): string => plain(nodeFace(node({ state: 'asleep' }, { sleep: { ...node().sleep, failure: { ...failure, at_ms } } }), NOON).more) ?? '';
     expect([since(failure.at_ms), since(null)]).toEqual(['5 min ago', '']);
     expect(face({ state: 'asleep' }, { failure: null })).toEqual(['asleep', 'asleep', 'asleep']);
     expect(face({ state: 'up' })[1]).toBe('up');
     expect(face({ state: 'waking', stage: 'packet' })[1]).toBe('waking');
+  });
+
+  it('that is awake is not said to sleep', () => {
+    const says = (code: string): string[] => {
+      const failure = { code, words: '', at_ms: null, checklist: [] };
+      const { word, says, glyph } = nodeFace(node({ state: 'down' }, { sleep: { ...node().sleep, failure } }), NOON);
+      return [glyph, word, says];
+    };
+    expect(says('engine_closed')).toEqual(['problem', 'no engine', 'is awake, but its engine does not answer']);
+    expect(says('still_loading')).toEqual(['problem', 'still loading', 'is awake, and its engine is still loading']);
+    expect(says('without_model')).toEqual(['problem', 'model missing', 'is awake, but without the model that was asked for']);
+    expect(says('nothing_sent')).toEqual(['problem', 'did not wake', 'did not wake']);
+  });
+
+  it('that lost its GPU is a problem while it answers, and still tells what runs', () => {
+    const lost = { sleep: { ...node().sleep, gpu_lost: true }, active: 2, models: [model({ loaded: true })] };
+    const face = nodeFace(node({ state: 'up' }, lost), NOON);
+    expect([face.glyph, face.word, face.lamp, face.lit, plain(face.more)]).toEqual(['problem', 'no GPU', 'problem', false, '2 active']);
+    expect(nodeFace(node({ state: 'asleep' }, lost), NOON).word).toBe('asleep');
+    expect(nodeFace(node({ state: 'degraded' }, lost), NOON).word).toBe('unsteady');
   });
 
   it('has the steps of its wake', () => {
@@ -186,6 +207,9 @@ describe('the house', () => {
     expect(plain(houseLine(house({ nodes: [node()] })))).toBe('1 of 1 machine up');
     const failure = { code: 'never_answered', words: 'did not wake', at_ms: 0, checklist: [] };
     expect(plain(houseLine(house({ nodes: [node(), node({ state: 'asleep' }, { name: 'b', sleep: { ...node().sleep, failure } })], problems })))).toBe('1 of 2 machines up, 1 did not wake, 1 to look at');
+    const closed = { ...failure, code: 'engine_closed' };
+    const troubled = [node({ state: 'up' }, { sleep: { ...node().sleep, gpu_lost: true } }), node({ state: 'down' }, { name: 'b', sleep: { ...node().sleep, failure: closed } })];
+    expect(plain(houseLine(house({ nodes: troubled })))).toBe('1 of 2 machines up, 1 not ready, 1 without its GPU');
   });
 
   it('has one lamp, the most pressing first', () => {
@@ -199,6 +223,11 @@ describe('the house', () => {
     expect(houseLamp(house({ nodes: [node({ state: 'waking', stage: 'api' })], requests: [request()] }))).toBe('waking');
     expect(houseLamp(house({ gateway: paused, nodes: [node()] }))).toBe('paused');
     expect(houseLamp(house({ gateway: paused, problems: [{ ...notice[0]!, level: 'problem' }] }))).toBe('alert');
+    const { sleep } = node();
+    const failure = { code: 'never_answered', words: 'did not wake', at_ms: 0, checklist: [] };
+    expect(houseLamp(house({ nodes: [node(), node({ state: 'asleep' }, { sleep: { ...sleep, failure } })] }))).toBe('alert');
+    expect(houseLamp(house({ nodes: [node({ state: 'up' }, { sleep: { ...sleep, gpu_lost: true } })] }))).toBe('alert');
+    expect(houseLamp(house({ nodes: [node({ state: 'asleep' }, { sleep: { ...sleep, gpu_lost: true } })] }))).toBe('dark');
   });
 
   it('is found again by the file it runs with', () => {

@@ -7,15 +7,15 @@ import type { Node } from './types/Node';
 import type { Request } from './types/Request';
 import type { Snapshot } from './types/Snapshot';
 import type { Stage } from './types/Stage';
-import { cloudWord, engineTitle, failedWord, loadingWord, stageWord, stateWord, words } from './words';
+import { cloudWord, engineTitle, loadingWord, noGpu, notWoken, stageWord, stateWord, words, type Said } from './words';
 
 /** The glyphs of the design: six shapes for the eight states of the gateway. */
 export type Glyph = 'up' | 'asleep' | 'waking' | 'away' | 'problem' | 'cloud';
 /** The lanterns of the design. */
 export type LampShape = 'dark' | 'low' | 'lit' | 'busy' | 'waking' | 'paused' | 'asleep' | 'away' | 'problem' | 'cloud';
 
-/** Glyph, word and lamp of a node. `more` is the detail after the word. */
-export type NodeFace = { glyph: Glyph; word: string; more: string; lamp: LampShape; lit: boolean };
+/** Glyph, word and lamp of a node. `more` is the detail after the word, `says` the state as words that follow the node's name. */
+export type NodeFace = { glyph: Glyph; word: string; says: string; more: string; lamp: LampShape; lit: boolean };
 
 const GLYPHS: Record<Node['state'], Glyph> = {
   unknown: 'away',
@@ -28,9 +28,15 @@ const GLYPHS: Record<Node['state'], Glyph> = {
   down: 'problem',
 };
 
-/** It was to be woken and did not come: a person should look, whatever it was before. */
+/** Its last wake led nowhere, nobody tries again, and it is not there: a person should look, whatever it was before. Elsewhere nobody can know, and who refuses says itself what is wrong. */
 export function failedToWake(node: Node): boolean {
-  return (node.state === 'asleep' || node.state === 'away') && node.sleep.failure !== null && node.sleep.waking === null;
+  const gone = !answers(node) && node.state !== 'refusing' && node.state !== 'waking';
+  return gone && node.sleep.failure !== null && node.sleep.waking === null && !node.sleep.elsewhere;
+}
+
+/** It answers, an order of magnitude slower than it could. */
+export function lostGpu(node: Node): boolean {
+  return node.sleep.gpu_lost && answers(node);
 }
 
 /** How long a wake has lasted, of how long it usually does: `0:23 of ~0:41`. */
@@ -52,24 +58,25 @@ export function nodeFace(node: Node, now_ms: number): NodeFace {
   const glyph = GLYPHS[node.state];
   const lasted = now_ms - node.since_ms;
   const lit = node.state === 'up' && loaded(node).length > 0;
-  const face = { glyph, word: stateWord[node.state], more: '', lamp: glyph as LampShape, lit };
-  if (failedToWake(node)) {
-    const failed_ms = node.sleep.failure?.at_ms ?? null;
-    const more = failed_ms === null ? '' : words.node.ago(age(now_ms - failed_ms));
-    return { ...face, glyph: 'problem', lamp: 'problem', word: failedWord, more };
+  const face = { glyph, ...saying(stateWord[node.state]), more: '', lamp: glyph as LampShape, lit };
+  const { failure } = node.sleep;
+  if (failure !== null && failedToWake(node)) {
+    const more = failure.at_ms === null ? '' : words.node.ago(age(now_ms - failure.at_ms));
+    return { ...face, glyph: 'problem', lamp: 'problem', ...notWoken(failure.code), more };
   }
   switch (node.state) {
     case 'unknown':
       return face;
     case 'up': {
       const busy = node.active > 0 ? words.node.active(node.active) : age(lasted);
-      if (node.cloud) return { ...face, glyph: 'cloud', word: cloudWord, more: node.active > 0 ? words.node.active(node.active) : '', lamp: 'cloud', lit: false };
+      if (node.cloud) return { ...face, glyph: 'cloud', ...saying(cloudWord), more: node.active > 0 ? words.node.active(node.active) : '', lamp: 'cloud', lit: false };
       const engine = node.engine_waiting ?? 0;
       const more = [busy, node.waiting > 0 ? words.node.waiting(node.waiting) : '', engine > 0 ? words.node.engineWaiting(engine) : ''].filter(Boolean).join(', ');
+      if (lostGpu(node)) return { ...face, glyph: 'problem', lamp: 'problem', ...noGpu, more, lit: false };
       return { ...face, more, lamp: lit ? 'lit' : 'low' };
     }
     case 'waking':
-      return { ...face, word: node.stage === 'loading' ? loadingWord : face.word, more: wakeClock(node, now_ms) };
+      return { ...face, ...(node.stage === 'loading' ? saying(loadingWord) : {}), more: wakeClock(node, now_ms) };
     case 'asleep':
     case 'away':
       return { ...face, more: age(lasted) };
@@ -79,6 +86,8 @@ export function nodeFace(node: Node, now_ms: number): NodeFace {
       return { ...face, more: since(node.since_ms, now_ms) };
   }
 }
+
+const saying = (word: string): Said => ({ word, says: words.node.is(word) });
 
 /** Does this node answer? What a machine that is gone had in memory is no longer there. */
 export function answers(node: Node): boolean {
@@ -175,15 +184,19 @@ export function houseLine(snapshot: Snapshot): string {
   const count = (state: Node['state']): number => snapshot.nodes.filter((node) => node.state === state).length;
   const parts = [words.house.up(count('up') + count('degraded'), snapshot.nodes.length)];
   if (count('waking') > 0) parts.push(words.house.waking(count('waking')));
-  const failed = snapshot.nodes.filter(failedToWake).length;
-  if (failed > 0) parts.push(words.house.failed(failed));
+  const failed = snapshot.nodes.filter(failedToWake);
+  const silent = failed.filter((node) => notWoken(node.sleep.failure?.code ?? '') === notWoken('')).length;
+  if (silent > 0) parts.push(words.house.failed(silent));
+  if (failed.length > silent) parts.push(words.house.notReady(failed.length - silent));
+  const slow = snapshot.nodes.filter(lostGpu).length;
+  if (slow > 0) parts.push(words.house.noGpu(slow));
   if (snapshot.problems.length > 0) parts.push(words.house.problem(snapshot.problems.length));
   return parts.join(', ');
 }
 
 /** The lamp of the whole house, as the tray shows it: the first that holds wins. */
 export function houseLamp(snapshot: Snapshot): Exclude<LampShape, 'asleep' | 'away' | 'problem' | 'cloud'> | 'alert' {
-  if (snapshot.problems.some((problem) => problem.level === 'problem')) return 'alert';
+  if (snapshot.problems.some((problem) => problem.level === 'problem') || snapshot.nodes.some((node) => failedToWake(node) || lostGpu(node))) return 'alert';
   if (routing(snapshot.gateway).mode === 'paused') return 'paused';
   if (snapshot.nodes.some((node) => node.state === 'waking')) return 'waking';
   if (snapshot.requests.length > 0) return 'busy';

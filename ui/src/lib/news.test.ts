@@ -24,6 +24,8 @@ describe('news', () => {
     const failure = { code: 'never_answered', words: 'did not wake', at_ms: 0, checklist: [] };
     const failed = house({ nodes: [node({ state: 'asleep' }, { sleep: { ...node().sleep, failure } })] });
     expect(news(house({ nodes: [node({ state: 'waking', stage: 'packet' })] }), failed)).toEqual(['workstation did not wake']);
+    const lost = house({ nodes: [node({ state: 'up' }, { sleep: { ...node().sleep, gpu_lost: true } })] });
+    expect(news(house({ nodes: [node({ state: 'waking', stage: 'api' })] }), lost)).toEqual(['workstation is up, but without its GPU']);
   });
 });
 

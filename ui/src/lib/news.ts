@@ -10,9 +10,9 @@ export function news(before: Snapshot | null, after: Snapshot): string[] {
   const said: string[] = [];
   for (const node of after.nodes) {
     const was = known.get(node.name);
-    const word = nodeFace(node, after.at_ms).word;
+    const { says } = nodeFace(node, after.at_ms);
     if (!was) said.push(words.node.added(node.name));
-    else if (nodeFace(was, before.at_ms).word !== word) said.push(words.node.nowState(node.name, word));
+    else if (nodeFace(was, before.at_ms).says !== says) said.push(words.node.nowState(node.name, says));
     known.delete(node.name);
   }
   for (const name of known.keys()) said.push(words.node.gone(name));

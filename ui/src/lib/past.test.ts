@@ -37,6 +37,9 @@ describe('a past wake', () => {
     expect(pastOutcome(wake())).toBe(`awake, ${unit('41', 's')}`);
     expect(pastOutcome(wake({ ready_ms: 9_040 }))).toBe(`awake, ${unit('9.0', 's')}`);
     expect(pastOutcome(wake({ outcome: 'cancelled', ready_ms: null, ended_ms: null }))).toBe('cancelled');
+    const failed = { outcome: 'failed', api_ms: null, ready_ms: null, ended_ms: 120_000 } as const;
+    expect(pastOutcome(wake({ ...failed, reachable_ms: null }))).toBe(`did not wake, ${unit('120', 's')}`);
+    expect(pastOutcome(wake(failed))).toBe(`not ready, ${unit('120', 's')}`);
     expect(pastLength(wake({ outcome: 'failed', ready_ms: null, ended_ms: 120_000 }))).toBe(120_000);
   });
 });

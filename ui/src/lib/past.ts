@@ -33,6 +33,8 @@ export const seconds = (ms: number): string => words.node.pastSeconds((ms / 1000
 
 /** `awake, 41 s` */
 export function pastOutcome(wake: PastWake): string {
-  const outcome = wake.outcome === null ? '' : words.node.pastOutcome[wake.outcome];
+  // A machine that was reached did wake.
+  const notReady = wake.outcome === 'failed' && wake.reachable_ms !== null;
+  const outcome = wake.outcome === null ? '' : notReady ? words.node.pastNotReady : words.node.pastOutcome[wake.outcome];
   return [outcome, pastLength(wake) > 0 ? seconds(pastLength(wake)) : ''].filter(Boolean).join(', ');
 }

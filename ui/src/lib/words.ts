@@ -32,8 +32,20 @@ export const stateWord: Record<State['state'], string> = {
 /** A machine that leads out of the house, while it answers. */
 export const cloudWord = 'cloud';
 
-/** A machine that was to be woken, and did not come. */
-export const failedWord = 'did not wake';
+/** What stands for a machine on its card, and what is said of it: words that follow its name. */
+export type Said = { word: string; says: string };
+
+const NOT_WOKEN: Said = { word: 'did not wake', says: 'did not wake' };
+const AWAKE: Partial<Record<string, Said>> = {
+  engine_closed: { word: 'no engine', says: 'is awake, but its engine does not answer' },
+  still_loading: { word: 'still loading', says: 'is awake, and its engine is still loading' },
+  without_model: { word: 'model missing', says: 'is awake, but without the model that was asked for' },
+};
+/** A wake that led nowhere, by its code: a machine that is awake is not said to sleep. */
+export const notWoken = (code: string): Said => AWAKE[code] ?? NOT_WOKEN;
+
+/** A machine that answers without its GPU. */
+export const noGpu: Said = { word: 'no GPU', says: 'is up, but without its GPU' };
 
 /** A waking node whose engine is up already. */
 export const loadingWord = 'loading';
@@ -81,6 +93,8 @@ export const words = {
     up: (up: number, all: number) => `${up} of ${n(all, 'machine')} up`,
     waking: (count: number) => `${count} waking`,
     failed: (count: number) => `${count} did not wake`,
+    notReady: (count: number) => `${count} not ready`,
+    noGpu: (count: number) => `${count} without its GPU`,
     problem: (count: number) => `${count} to look at`,
     connecting: 'connecting',
     lost: 'not connected',
@@ -166,8 +180,8 @@ export const words = {
     whyNot: 'Why?',
     again: 'Try again',
     failed: (words: string) => `It ${words}.`,
-    gpuLost: 'woke without its GPU: its models would run on the CPU',
-    gpuFix: 'On that machine: reload nvidia_uvm (rmmod, then modprobe), set NVreg_PreserveVideoMemoryAllocations=1, restart the engine or its container.',
+    gpuLost: 'It woke without its GPU: its models would run on the CPU',
+    gpuFix: 'On that machine: reload `nvidia_uvm` (`rmmod`, then `modprobe`), set `NVreg_PreserveVideoMemoryAllocations=1`, restart the engine or its container.',
     keepAwake: 'Keep awake while it answers',
     keepAwakeNo: 'Do not keep awake any more',
     keptAwake: (name: string) => `${name} is kept awake while it answers`,
@@ -177,6 +191,7 @@ export const words = {
     pastNone: 'Never woken by Lamplighter yet.',
     pastFailed: 'The past cannot be read just now.',
     pastBy: { person: 'by you', request: 'by a request' } as const,
+    pastNotReady: 'not ready',
     pastOutcome: { ready: 'awake', failed: 'did not wake', cancelled: 'cancelled', interrupted: 'interrupted' } as const,
     pastLost: 'led nowhere',
     pastSeconds: (count: string) => unit(count, 's'),
@@ -188,7 +203,8 @@ export const words = {
     asLastSeen: 'as last seen',
     wakeProgress: (name: string, stage: string, time: string) => `waking ${name}, ${stage}, ${time}`,
     engineStage: (engine: string) => engine,
-    nowState: (name: string, state: string) => (state === failedWord ? `${name} ${state}` : `${name} is ${state}`),
+    is: (state: string) => `is ${state}`,
+    nowState: (name: string, says: string) => `${name} ${says}`,
     added: (name: string) => `${name} was added`,
     gone: (name: string) => `${name} was removed`,
   },

@@ -5,6 +5,7 @@
 
 use super::{
     Action,
+    trouble::became,
     words::{count, cut_end},
 };
 use crate::{
@@ -165,7 +166,11 @@ fn of_the_end(old: &Node, node: &Node, now_ms: u64) -> Option<Notice> {
     let (name, key) = (|| node.name.clone(), key(node));
     if node.state.takes_requests() && !old.state.takes_requests() {
         let took_s = now_ms.saturating_sub(was.started_ms) / 1_000;
-        let gpu = node.gpu.as_ref().map(|gpu| format!(", {gpu} ready")).unwrap_or_default();
+        let gpu = match &node.gpu {
+            _ if node.sleep.gpu_lost => ", without its GPU".into(),
+            Some(gpu) => format!(", {gpu} ready"),
+            None => String::new(),
+        };
         let mut buttons = vec![("Open", Action::Open)];
         buttons.extend(node.sleep.can_sleep.then(|| ("Put to sleep", Action::Sleep { node: name() })));
         return Some(Notice {
@@ -181,7 +186,7 @@ fn of_the_end(old: &Node, node: &Node, now_ms: u64) -> Option<Notice> {
     Some(Notice {
         news: News::NotAwake,
         key,
-        title: format!("{} did not wake", node.name),
+        title: format!("{} {}", node.name, became(failure)),
         body: cut_end(&format!("It {}.", failure.words), LONGEST),
         buttons: vec![("Try again", Action::Wake { node: name() }), ("Why?", Action::Open)],
         unless_seen: false,
@@ -255,7 +260,8 @@ mod tests {
     use super::{super::sample, *};
     use crate::{
         node::Stage,
-        snapshot::{Sleep, WakeFailure, Waking},
+        snapshot::{Sleep, Waking},
+        wake::Failure,
     };
 
     fn house(nodes: Vec<Node>) -> Snapshot {
@@ -304,14 +310,22 @@ mod tests {
             (notices[0].title.as_str(), notices[0].body.as_str()),
             ("workstation is awake", "after 41 s, 2 models, RTX 4090 ready")
         );
-        let mut failed = asleep();
-        failed.sleep.failure = Some(WakeFailure {
-            code: "x".into(),
-            words: "did not wake: called 5 times".into(),
-            at_ms: None,
-            checklist: vec![],
-        });
-        let notices = news(&house(vec![waking_node(false)]), &house(vec![failed]));
+        let mut without = up.clone();
+        without.sleep.gpu_lost = true;
+        let notices = news(&house(vec![waking_node(true)]), &house(vec![without]));
+        assert_eq!(notices[0].body, "after 41 s, 2 models, without its GPU");
+        let failed = |failure| {
+            let mut failed = asleep();
+            failed.sleep.failure = Some(sample::failure(&failure));
+            failed
+        };
+        let closed = failed(Failure::EngineClosed { seen_ms: 9_000 });
+        assert_eq!(
+            titles(waking_node(false), closed),
+            ["workstation is awake, but its engine does not answer"]
+        );
+        let silent = failed(Failure::NeverAnswered { rounds: 5, waited_ms: 120_000 });
+        let notices = news(&house(vec![waking_node(false)]), &house(vec![silent]));
         assert_eq!(notices[0].title, "workstation did not wake");
         assert_eq!(
             notices[0].buttons.iter().map(|(title, _)| *title).collect::<Vec<_>>(),

@@ -2,7 +2,8 @@
 
 use super::{
     Action, Kind, Row,
-    words::{Clock, Mark, activity, count, cut_end, model_name, size, stage_words, state_word, word_and_why},
+    trouble::{Trouble, mark},
+    words::{Clock, activity, count, cut_end, model_name, size, stage_words, state_word, word_and_why},
 };
 use crate::{
     expiry::goes_at_ms,
@@ -16,6 +17,9 @@ const MODELS_SHOWN: usize = 6;
 
 /// Letters of the reason why it did not wake.
 const LONGEST_FAILURE: usize = 80;
+
+/// What brings a GPU back that was lost in a sleep.
+const GPU_FIX: &str = "models run on the CPU: reload nvidia_uvm, then restart its engine";
 
 /// The row of a node: `● nas — 14 models, llama3.2:3b loaded`.
 pub(super) fn row(node: &Node, clock: Clock) -> Row {
@@ -61,15 +65,23 @@ pub(super) fn has_gpu(node: &Node) -> bool {
 fn glyph(node: &Node) -> &'static str {
     match node.state {
         State::Up if node.cloud => "☁",
-        state => Mark::of(state).glyph(),
+        _ => mark(node).glyph(),
     }
 }
 
 /// What there is to say of a node in one line.
 fn says(node: &Node, clock: Clock) -> String {
+    let trouble = Trouble::of(node);
+    if let Some(trouble @ Trouble::NotWoken(_)) = trouble {
+        return format!("{} (click for why)", bare(trouble));
+    }
     match node.state {
-        State::Up => up(node),
-        State::Asleep if node.sleep.failure.is_some() => "did not wake (click for why)".to_owned(),
+        State::Up => match trouble {
+            Some(trouble) => {
+                [bare(trouble).to_owned()].into_iter().chain(activity(node)).collect::<Vec<_>>().join(", ")
+            }
+            None => up(node),
+        },
         State::Away if node.sleep.elsewhere => "on another network".to_owned(),
         State::Asleep if node.models.is_empty() => "asleep".to_owned(),
         State::Asleep => format!("asleep, {}", count(node.models.len(), "model")),
@@ -93,6 +105,12 @@ fn waking(node: &Node, clock: Clock) -> String {
         Some(usual_ms) => format!("waking {waited} of ~{}", minutes(usual_ms.max(1_000))),
         None => format!("waking {waited}"),
     }
+}
+
+/// The words of a trouble where the machine's name stands before a dash.
+fn bare(trouble: Trouble<'_>) -> &'static str {
+    let says = trouble.says();
+    says.strip_prefix("is ").unwrap_or(says)
 }
 
 fn up(node: &Node) -> String {
@@ -124,9 +142,10 @@ fn loaded(node: &Node) -> impl Iterator<Item = &Model> {
 fn submenu(node: &Node, clock: Clock) -> Vec<Row> {
     let id = |part: &str| format!("node/{}/{part}", node.name);
     let mut rows = vec![Row::note(id("address"), address(node)), Row::note(id("state"), state(node, clock))];
-    if let Some(failure) = &node.sleep.failure {
-        rows.push(Row::note(id("failure"), cut_end(&failure.words, LONGEST_FAILURE)));
-    }
+    rows.extend(Trouble::of(node).map(|trouble| match trouble {
+        Trouble::NotWoken(failure) => Row::note(id("failure"), cut_end(&failure.words, LONGEST_FAILURE)),
+        Trouble::NoGpu => Row::note(id("gpu"), GPU_FIX),
+    }));
     if let Some((text, action)) = wake_now(node) {
         let text = if text == "Wake" { "Wake now" } else { text };
         rows.push(Row::item(id("wake"), text, action));
@@ -206,7 +225,10 @@ fn state(node: &Node, clock: Clock) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::sample, *};
-    use crate::snapshot::{Sleep, WakeFailure, Waking};
+    use crate::{
+        snapshot::{Sleep, Waking},
+        wake::Failure,
+    };
 
     #[test]
     fn a_sleeping_machine_is_woken_from_its_row_and_its_waking_can_be_ended() {
@@ -236,18 +258,30 @@ mod tests {
         node.sleep.usual_ms = None;
         assert_eq!(line(&node), "◐ nas — waking 0:23");
         (node.state, node.sleep.waking) = (State::Asleep, None);
-        node.sleep.failure = Some(WakeFailure {
-            code: "x".into(),
-            words: "did not wake: called 5 times".into(),
-            at_ms: None,
-            checklist: vec![],
-        });
-        assert_eq!(line(&node), "☾ nas — did not wake (click for why)");
+        node.sleep.failure = Some(sample::failure(&Failure::NeverAnswered { rounds: 5, waited_ms: 120_000 }));
+        assert_eq!(line(&node), "▲ nas — did not wake (click for why)");
         assert!(rows(&node).iter().any(|row| row.text.contains("called 5 times")));
+        node.state = State::Down;
+        assert_eq!(line(&node), "▲ nas — did not wake (click for why)", "it should always be there");
+        node.sleep.failure = Some(sample::failure(&Failure::EngineClosed { seen_ms: 9_000 }));
+        assert_eq!(line(&node), "▲ nas — awake, but its engine does not answer (click for why)");
         (node.state, node.sleep.elsewhere) = (State::Away, true);
         assert_eq!((line(&node).as_str(), wake(&node)), ("○ nas — on another network", None));
         (node.state, node.sleep) = (State::Up, Sleep { can_sleep: true, ..Sleep::default() });
         assert!(rows(&node).iter().any(|row| row.text == "Put to sleep"));
+    }
+
+    #[test]
+    fn a_machine_that_lost_its_gpu_says_so_and_what_brings_it_back() {
+        let mut node = Node { gpu: Some("RTX 4090".into()), ..nas() };
+        node.sleep.gpu_lost = true;
+        assert_eq!(line(&node), "▲ nas — up, but without its GPU");
+        assert!(rows(&node).iter().any(|row| !row.enabled && row.text.contains("nvidia_uvm")));
+        (node.active, node.waiting) = (2, 1);
+        assert_eq!(line(&node), "▲ nas — up, but without its GPU, 2 active, 1 waiting");
+        node.state = State::Asleep;
+        assert_eq!(line(&node), "☾ nas — asleep, 14 models");
+        assert!(rows(&node).iter().all(|row| !row.text.contains("nvidia_uvm")));
     }
 
     #[test]

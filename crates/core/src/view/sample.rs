@@ -2,9 +2,10 @@
 
 use crate::{
     model::Model,
-    node::{Engine, Presence, State},
+    node::{Engine, Presence, Stage, State},
     operation::{Dialects, Operation},
-    snapshot::{Level, Node, Problem, Request, RequestStage},
+    snapshot::{Level, Node, Problem, Request, RequestStage, WakeFailure, Waking},
+    wake::Failure,
 };
 
 /// An Ollama without models, in `state` since fifteen o'clock UTC of day 20,000.
@@ -65,4 +66,14 @@ pub(super) fn request(node: &str) -> Request {
 
 pub(super) fn problem(level: Level, message: &str) -> Problem {
     Problem { code: "test".into(), level, message: message.into(), hint: None, node: None }
+}
+
+/// A wake that a person began, at this moment.
+pub(super) fn waking(stage: Stage, started_ms: u64) -> Waking {
+    Waking { stage, started_ms, timeout_ms: 120_000, rounds: 3, waiters: 1, by_person: true, asked_by: None }
+}
+
+/// How a wake failed, as people see it.
+pub(super) fn failure(failure: &Failure) -> WakeFailure {
+    WakeFailure { code: failure.code().into(), words: failure.words(), at_ms: None, checklist: vec![] }
 }

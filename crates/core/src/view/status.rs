@@ -1,9 +1,12 @@
 //! The nodes as rows of a table, for the command line.
 
-use super::words::{Clock, Mark, activity, stage_words, state_word};
+use super::{
+    trouble::{Trouble, mark},
+    words::{Clock, activity, stage_words, state_word},
+};
 use crate::{
     node::{Stage, State},
-    snapshot::{Node, Snapshot},
+    snapshot::{Node, Snapshot, WakeFailure},
 };
 
 /// One node in a table.
@@ -36,18 +39,23 @@ fn row(node: &Node, clock: Clock) -> StatusRow {
         Some(why) => format!("{why} ({})", since()),
         None => since(),
     };
-    let detail = match node.state {
+    let of_state = match node.state {
         State::Up => activity(node).unwrap_or_else(since),
         State::Unknown => String::new(),
-        State::Asleep | State::Away => not_woken(node, clock).unwrap_or_else(since),
+        State::Asleep | State::Away => since(),
         State::Waking(stage) => waking(node, stage, clock),
         State::Degraded | State::Refusing | State::Down => why(),
+    };
+    let detail = match Trouble::of(node) {
+        Some(Trouble::NotWoken(failure)) => not_woken(failure, clock),
+        Some(Trouble::NoGpu) => format!("without its GPU, {of_state}"),
+        None => of_state,
     };
     let takes_requests = node.state.takes_requests();
     let loaded = node.models.iter().filter(|model| takes_requests && model.loaded == Some(true));
     StatusRow {
         name: node.name.clone(),
-        glyph: Mark::of(node.state).glyph(),
+        glyph: mark(node).glyph(),
         word: state_word(node.state),
         detail,
         models: node.models.len(),
@@ -72,13 +80,12 @@ fn waking(node: &Node, stage: Stage, clock: Clock) -> String {
 }
 
 /// `did not wake 14:02: called 3 times, nothing heard for 20 s`
-fn not_woken(node: &Node, clock: Clock) -> Option<String> {
-    let failure = node.sleep.failure.as_ref()?;
-    let Some(at) = failure.at_ms.map(|at_ms| clock.ago(at_ms)) else { return Some(failure.words.clone()) };
-    Some(match failure.words.split_once(": ") {
+fn not_woken(failure: &WakeFailure, clock: Clock) -> String {
+    let Some(at) = failure.at_ms.map(|at_ms| clock.ago(at_ms)) else { return failure.words.clone() };
+    match failure.words.split_once(": ") {
         Some((what, why)) => format!("{what} {at}: {why}"),
         None => format!("{} ({at})", failure.words),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +152,18 @@ mod tests {
         assert_eq!(said(never, Some(at - 3 * day)), "did not wake 3 days ago: called twice");
         assert_eq!(said(never, None), never);
         assert_eq!(said("does not have qwen3:8b", Some(at)), "does not have qwen3:8b (14:02)");
+        node.state = State::Down;
+        let seen = row(&node, clock);
+        assert_eq!(
+            (seen.glyph, seen.word, seen.detail.as_str()),
+            ("▲", "down", "does not have qwen3:8b (14:02)")
+        );
+        (node.state, node.sleep.gpu_lost) = (State::Up, true);
+        let seen = row(&node, clock);
+        assert_eq!(
+            (seen.glyph, seen.word, seen.detail.as_str()),
+            ("▲", "up", "without its GPU, since 15:00")
+        );
     }
 
     #[test]

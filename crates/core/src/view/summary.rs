@@ -4,12 +4,13 @@ use super::{
     Lamp,
     node_menu::has_gpu,
     routing_menu::paused,
+    trouble::Trouble,
     words::{Clock, count, cut_end, model_name, state_word, tokens_per_s},
 };
 use crate::{
     mode::Mode,
     node::{Stage, State},
-    snapshot::{Level, Problem, Snapshot},
+    snapshot::{Level, Node, Problem, Snapshot},
 };
 
 /// Longest summary: three lines of the menu.
@@ -20,7 +21,7 @@ const NAMED: usize = 3;
 /// Which lamp this snapshot calls for.
 pub(super) fn lamp(snapshot: &Snapshot) -> Lamp {
     let nodes = &snapshot.nodes;
-    if problems(snapshot).next().is_some() {
+    if !troubles(snapshot).is_empty() {
         Lamp::Alert
     } else if snapshot.gateway.mode == Mode::Paused {
         Lamp::Paused
@@ -56,12 +57,24 @@ fn problems(snapshot: &Snapshot) -> impl Iterator<Item = &Problem> {
     snapshot.problems.iter().filter(|problem| problem.level == Level::Problem)
 }
 
+/// What a person should look at, in a line each: the gateway's own problems, then what is wrong with machines that none of those
+/// is about.
+fn troubles(snapshot: &Snapshot) -> Vec<String> {
+    let told =
+        |node: &Node| problems(snapshot).any(|problem| problem.node.as_deref() == Some(node.name.as_str()));
+    let of_nodes = snapshot.nodes.iter().filter(|node| !told(node)).filter_map(|node| {
+        let trouble = Trouble::of(node)?;
+        Some(format!("{} {}", node.name, trouble.says()))
+    });
+    let first_line = |problem: &Problem| problem.message.lines().next().unwrap_or_default().to_owned();
+    problems(snapshot).map(first_line).chain(of_nodes).collect()
+}
+
 fn alert(snapshot: &Snapshot) -> String {
-    let first = problems(snapshot).next().map_or("", |problem| problem.message.as_str());
-    let first = first.lines().next().unwrap_or_default();
-    match problems(snapshot).count() {
-        0 | 1 => first.to_owned(),
-        all => format!("{} · {} more", cut_end(first, LONGEST - 12), all - 1),
+    match troubles(snapshot).as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, more @ ..] => format!("{} · {} more", cut_end(first, LONGEST - 12), more.len()),
     }
 }
 
@@ -142,7 +155,7 @@ fn dark(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::sample, *};
-    use crate::snapshot::{Node, Request};
+    use crate::{snapshot::Request, wake::Failure};
 
     fn seen(nodes: Vec<Node>) -> (Lamp, String) {
         let snapshot = Snapshot { nodes, ..Default::default() };
@@ -230,6 +243,28 @@ mod tests {
         assert_eq!(seen_whole(&snapshot).0, Lamp::Lit);
         snapshot.gateway.demo = true;
         assert_eq!(seen_whole(&snapshot).1, "demo · 1 of 1 node up");
+    }
+
+    #[test]
+    fn a_failed_wake_and_a_lost_gpu_are_alarms() {
+        let mut tower = node("tower", State::Asleep);
+        tower.sleep.failure = Some(sample::failure(&Failure::NeverAnswered { rounds: 5, waited_ms: 9_000 }));
+        let mut workstation = with_gpu(node("workstation", State::Up));
+        assert_eq!(
+            seen(vec![tower.clone(), workstation.clone()]),
+            (Lamp::Alert, "tower did not wake".into())
+        );
+        workstation.sleep.gpu_lost = true;
+        let nodes = vec![workstation, tower];
+        let alarm = "workstation is up, but without its GPU · 1 more".to_owned();
+        assert_eq!(seen(nodes.clone()), (Lamp::Alert, alarm));
+        let down = Problem { node: Some("tower".into()), ..sample::problem(Level::Problem, "tower is down") };
+        let problems = vec![down];
+        assert_eq!(
+            seen_whole(&Snapshot { nodes, problems, ..Default::default() }).1,
+            "tower is down · 1 more",
+            "one line about one machine"
+        );
     }
 
     #[test]
