@@ -1,6 +1,6 @@
 // From data to glyphs and words: every state, loaded models, requests, the line and the lamp of the house.
 import { describe, expect, it } from 'vitest';
-import { houseLamp, houseLine, isNodeName, loadedNote, memoryInUse, nodeFace, nodeMeta, openCommand, otherName, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps, wakeWaiters } from './faces';
+import { houseLamp, houseLine, isNodeName, loadedNote, mayBeWoken, memoryInUse, nodeFace, nodeMeta, openCommand, otherName, requestFace, routing, suggestName, tokensPerSecond, unloadsIn, wakeSteps, wakeWaiters } from './faces';
 import { house, model, node, NOON, request } from './fixture';
 import type { Gateway } from './types/Gateway';
 import type { State } from './types/State';
@@ -110,6 +110,12 @@ describe('a node', () => {
     expect([face.glyph, face.word, face.lamp, face.lit, plain(face.more)]).toEqual(['problem', 'no GPU', 'problem', false, '2 active']);
     expect(nodeFace(node({ state: 'asleep' }, lost), NOON).word).toBe('asleep');
     expect(nodeFace(node({ state: 'degraded' }, lost), NOON).word).toBe('unsteady');
+  });
+
+  it('is woken only where it is not there', () => {
+    const may = (state: State, change: Partial<ReturnType<typeof node>['sleep']> = {}): boolean => mayBeWoken(node(state, { sleep: { ...node().sleep, can_wake: true, ...change } }));
+    expect((['asleep', 'away', 'down', 'unknown', 'refusing', 'degraded', 'up'] as const).filter((state) => may({ state }))).toEqual(['asleep', 'away', 'down']);
+    expect([may({ state: 'waking', stage: 'packet' }), may({ state: 'away' }, { elsewhere: true }), may({ state: 'asleep' }, { can_wake: false })]).toEqual([false, false, false]);
   });
 
   it('has the steps of its wake', () => {

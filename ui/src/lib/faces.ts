@@ -34,6 +34,12 @@ export function failedToWake(node: Node): boolean {
   return gone && node.sleep.failure !== null && node.sleep.waking === null && !node.sleep.elsewhere;
 }
 
+/** Does waking it make sense now? Who is on and refuses, or is being looked for, is not woken; elsewhere it would be somebody else's machine. The tray offers the same. */
+export function mayBeWoken(node: Node): boolean {
+  const sleeps = node.state === 'asleep' || node.state === 'away' || node.state === 'down';
+  return sleeps && node.sleep.can_wake && node.sleep.waking === null && !node.sleep.elsewhere;
+}
+
 /** It answers, an order of magnitude slower than it could. */
 export function lostGpu(node: Node): boolean {
   return node.sleep.gpu_lost && answers(node);
