@@ -227,6 +227,8 @@ async fn a_question_is_answered_by_its_notification_and_each_sort_can_be_switche
     let asks = desk.bell.told("Wake workstation?").await;
     assert!(asks.body.ends_with(" asks for ‹b›coder‹/b›."), "nothing is a mark: {asks:?}");
     assert_eq!(asks.titles(), ["Wake", "Answer elsewhere"]);
+    desk.icon.any_row("the question", |row| row.text.starts_with("Wake workstation (")).await;
+    desk.row("Answer elsewhere, workstation sleeps on").await;
     desk.bell.press(&asks, "Answer elsewhere").await;
     let answer = chatting.await.unwrap().unwrap();
     assert!(answer.contains("x-lamplighter-node: nas") && answer.contains("[DONE]"), "{answer}");

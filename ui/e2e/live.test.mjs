@@ -146,6 +146,20 @@ describe('live', () => {
     assert.deepEqual(mock.asked().map((one) => one.body), [{ keep_awake: true }, { keep_awake: false }]);
   });
 
+  it('a question is read out, moves no card, and is answered by its button', async () => {
+    const page = await open();
+    const tops = () => page.evaluate(() => [...document.querySelectorAll('.node')].map((one) => one.getBoundingClientRect().top));
+    const before = await tops();
+    await mock.mock({ prompts: [{ node: 'laptop', model: 'coder', client: 'cline', until_ms: Date.now() + 20_000 }] });
+    const question = page.getByRole('region', { name: 'Questions' });
+    await question.getByText('cline asks for coder').waitFor();
+    await page.getByRole('status').getByText('Wake laptop? cline asks for coder').waitFor();
+    assert.deepEqual(await tops(), before);
+    await question.getByRole('button', { name: 'Answer elsewhere' }).click();
+    await question.waitFor({ state: 'detached' });
+    assert.deepEqual(mock.asked().at(-1), { does: 'POST prompts/laptop', body: { choice: 'elsewhere' } });
+  });
+
   it('past wakes are asked for once, and again when a wake begins or ends: never by what else moves', async () => {
     await mock.mock({ house: 'crowd', say: 0, forget: true });
     const page = await open();

@@ -148,6 +148,7 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
     if (body.house) state.snapshot = build(body.house);
     if (body.node) Object.assign(state.snapshot.nodes.find((one) => one.name === body.node.name), body.node);
     if (body.requests) state.snapshot.requests = body.requests;
+    if (body.prompts) state.snapshot.prompts = body.prompts;
     if ('say' in body) state.refuse = body.say ?? 0;
     if (body.token) state.token = body.token;
     if (body.forget) state.asked = [];

@@ -20,6 +20,15 @@ describe('news', () => {
     expect(news(after, { ...after, seq: 2 })).toEqual([]);
   });
 
+  it('reads out each question once: it stands there for seconds only', () => {
+    const prompt = { node: 'tower', model: 'coder', client: 'cline', until_ms: 20_000 };
+    const asked = { ...before, prompts: [prompt] };
+    expect(news(before, asked)).toEqual(['Wake tower? cline asks for coder']);
+    expect(news(asked, { ...asked, prompts: [{ ...prompt }] })).toEqual([]);
+    expect(news(asked, { ...asked, prompts: [{ ...prompt, until_ms: 40_000 }] })).toEqual(['Wake tower? cline asks for coder']);
+    expect(news(asked, before)).toEqual([]);
+  });
+
   it('tells that a machine did not wake', () => {
     const failure = { code: 'never_answered', words: 'did not wake', at_ms: 0, checklist: [] };
     const failed = house({ nodes: [node({ state: 'asleep' }, { sleep: { ...node().sleep, failure } })] });

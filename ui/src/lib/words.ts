@@ -223,6 +223,8 @@ export const words = {
   },
 
   prompt: {
+    section: 'Questions',
+    said: (title: string, asks: string) => `${title} ${asks}`,
     title: (node: string) => `Wake ${node}?`,
     asks: (client: string, model: string) => `${client} asks for ${model}`,
     left: (seconds: number) => `answered elsewhere in ${seconds} s`,

@@ -6,7 +6,7 @@
 use super::{
     Action,
     trouble::became,
-    words::{count, cut_end},
+    words::{count, cut_end, who},
 };
 use crate::{
     node::{Presence, State},
@@ -241,18 +241,6 @@ pub(super) fn all_gone(before: &Snapshot, now: &Snapshot) -> Option<Notice> {
         buttons: vec![],
         unless_seen: true,
     })
-}
-
-/// The program, without what only programs read: `open-webui/0.6 for coder` → `open-webui for coder`.
-fn who(client: &str) -> String {
-    let mut words = client.splitn(2, ' ');
-    let program = words.next().unwrap_or_default();
-    let program = program.split_once('/').map_or(program, |(name, _)| name);
-    let program = if program.is_empty() { "A program" } else { program };
-    match words.next() {
-        Some(rest) => format!("{program} {rest}"),
-        None => program.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use super::{
     Action, Lamp, Row, Tray, connect, node_menu, routing_menu,
     summary::{lamp, summary},
-    words::{Clock, count, tokens_per_s, wrap},
+    words::{Clock, count, cut_end, tokens_per_s, who, wrap},
 };
-use crate::snapshot::{Offer, Snapshot};
+use crate::snapshot::{Offer, Prompt, Snapshot};
 
 /// The row that copies the base URL.
 const BASE_URL: &str = "copy-base-url";
@@ -13,6 +13,10 @@ const QUIT: &str = "quit";
 const SUMMARY: &str = "summary";
 /// Nodes with a row of their own; the rest is counted.
 const NODES_SHOWN: usize = 6;
+/// Questions whether to wake a machine.
+const ASKED: usize = 2;
+/// Letters of who asks, in a question.
+const LONGEST_ASK: usize = 48;
 /// Rows that wake a machine.
 const WOKEN: usize = 2;
 /// Rows that free a GPU.
@@ -29,7 +33,12 @@ const REASON_ROWS: usize = 6;
 pub fn tray(snapshot: &Snapshot, clock: Clock) -> Tray {
     let summary = summary(snapshot, clock);
     let mut rows = summary_rows(&summary, SUMMARY_ROWS);
-    rows.extend([base_url_row(snapshot), Row::separator("separator/nodes")]);
+    rows.push(base_url_row(snapshot));
+    if !snapshot.prompts.is_empty() {
+        rows.push(Row::separator("separator/asks"));
+        rows.extend(snapshot.prompts.iter().take(ASKED).flat_map(question));
+    }
+    rows.push(Row::separator("separator/nodes"));
     rows.extend(snapshot.nodes.iter().take(NODES_SHOWN).map(|node| node_menu::row(node, clock)));
     if snapshot.nodes.is_empty() {
         rows.push(Row::item("no-nodes", "No machines yet: add one…", Action::Open));
@@ -138,6 +147,22 @@ fn base_url_row(snapshot: &Snapshot) -> Row {
     Row::item(BASE_URL, format!("{place}{facts}"), Action::CopyBaseUrl)
 }
 
+/// `Wake tower (cline asks for coder)` and the other answer: not every desktop shows the notification's buttons, and who has switched
+/// it off finds the question here.
+fn question(prompt: &Prompt) -> [Row; 2] {
+    let node = &prompt.node;
+    let asks = cut_end(&format!("{} asks for {}", who(&prompt.client), prompt.model), LONGEST_ASK);
+    let answer = |wake| Action::Answer { node: node.clone(), wake };
+    [
+        Row::item(format!("ask/{node}/wake"), format!("Wake {node} ({asks})"), answer(true)),
+        Row::item(
+            format!("ask/{node}/elsewhere"),
+            format!("Answer elsewhere, {node} sleeps on"),
+            answer(false),
+        ),
+    ]
+}
+
 fn use_it(url: &str) -> String {
     format!("Use the Ollama at {url} as a node")
 }
@@ -198,6 +223,39 @@ mod tests {
         assert!(!tray.rows[0].enabled && tray.rows[1].enabled);
         let actions: Vec<_> = tray.rows.iter().filter_map(|row| row.action.clone()).collect();
         assert_eq!(actions, [Action::CopyBaseUrl, Action::Open, Action::Quit]);
+    }
+
+    #[test]
+    fn a_question_stands_near_the_top_with_both_answers() {
+        let mut snapshot = house(1);
+        let prompt = |node: &str, client: &str| Prompt {
+            node: node.into(),
+            model: "coder".into(),
+            client: client.into(),
+            until_ms: 1,
+        };
+        snapshot.prompts = vec![prompt("tower", "cline/3.1")];
+        let asked = tray(&snapshot, CLOCK);
+        assert_eq!(
+            texts(&asked)[1..7],
+            [
+                "127.0.0.1:11400",
+                "",
+                "Wake tower (cline asks for coder)",
+                "Answer elsewhere, tower sleeps on",
+                "",
+                "● n0 — 1 model, llama3.2:3b loaded"
+            ]
+        );
+        let answer = |wake| Some(Action::Answer { node: "tower".into(), wake });
+        assert_eq!(
+            [&asked.rows[3], &asked.rows[4]].map(|row| row.action.clone()),
+            [answer(true), answer(false)]
+        );
+        snapshot.prompts.extend([prompt("attic", &"x".repeat(99)), prompt("cellar", "")]);
+        let asked = tray(&snapshot, CLOCK);
+        assert!(texts(&asked)[5].chars().count() < 72, "a menu grows as wide as its widest row");
+        assert!(!texts(&asked).iter().any(|text| text.contains("cellar")), "a menu has an end");
     }
 
     #[test]

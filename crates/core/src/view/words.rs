@@ -152,6 +152,18 @@ pub(super) fn tokens_per_s(snapshot: &Snapshot) -> Option<u64> {
     Some(rates.sum::<u64>()).filter(|rate| *rate > 0)
 }
 
+/// The program, without what only programs read: `open-webui/0.6 for coder` → `open-webui for coder`.
+pub(super) fn who(client: &str) -> String {
+    let mut words = client.splitn(2, ' ');
+    let program = words.next().unwrap_or_default();
+    let program = program.split_once('/').map_or(program, |(name, _)| name);
+    let program = if program.is_empty() { "A program" } else { program };
+    match words.next() {
+        Some(rest) => format!("{program} {rest}"),
+        None => program.to_owned(),
+    }
+}
+
 /// `1 model`, `14 models`, `no models`.
 pub(super) fn count(number: usize, thing: &str) -> String {
     match number {
