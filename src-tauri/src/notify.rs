@@ -47,6 +47,8 @@ enum Ring {
 pub struct Bell {
     app: AppHandle,
     crier: Crier,
+    /// Keys of what was shown, and is true as far as we know.
+    told: BTreeSet<String>,
     /// When what is held back is told at the latest.
     due: Option<Instant>,
     ringer: SyncSender<Ring>,
@@ -89,7 +91,7 @@ impl Bell {
         if let Err(why) = std::thread::Builder::new().name("bell".into()).spawn(ring) {
             tracing::warn!("no notifications will be shown: {why}");
         }
-        Self { app, crier: Crier::default(), due: None, ringer, off, keeps }
+        Self { app, crier: Crier::default(), told: BTreeSet::new(), due: None, ringer, off, keeps }
     }
 
     /// Which sorts are switched off.
@@ -120,8 +122,11 @@ impl Bell {
     /// Takes in a snapshot, and tells what is new in it.
     pub fn look(&mut self, now: &Arc<Snapshot>) {
         let Heard { outdated, news } = self.crier.hear(now);
+        // Only what was shown: a house that changes all at once must not fill the line of those that are to be shown.
         for key in outdated {
-            self.ring(Ring::TakeAway(key));
+            if self.told.remove(&key) {
+                self.ring(Ring::TakeAway(key));
+            }
         }
         self.tell_all(news);
         self.due = self.crier.holds().then(|| self.due.unwrap_or_else(|| Instant::now() + HOLD));
@@ -140,7 +145,7 @@ impl Bell {
         }
     }
 
-    fn tell_all(&self, news: Vec<Notice>) {
+    fn tell_all(&mut self, news: Vec<Notice>) {
         let in_front = || {
             let mut windows = self.app.webview_windows().into_values();
             windows.any(|window| window.is_focused().unwrap_or(false))
@@ -149,6 +154,7 @@ impl Bell {
             if notice.unless_seen && in_front() {
                 continue;
             }
+            self.told.insert(notice.key.clone());
             self.ring(Ring::Show(notice));
         }
     }

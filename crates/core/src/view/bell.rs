@@ -5,7 +5,7 @@
 
 use super::{
     Action,
-    trouble::became,
+    trouble::{Trouble, became},
     words::{count, cut_end, who},
 };
 use crate::{
@@ -104,19 +104,50 @@ pub(super) fn news(before: &Snapshot, now: &Snapshot) -> Vec<Notice> {
     notices
 }
 
+/// That no machine answers.
+const NETWORK: &str = "network";
+
 /// Keys of notifications that are not true any more: questions that have been answered or given up, and what was said of a
-/// machine before a wake began or ended.
+/// machine, or of all of them, that has changed since.
 pub(super) fn outdated(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     let over = before.prompts.iter().filter(|old| !now.prompts.contains(old)).map(ask_key);
-    let turned = now.nodes.iter().filter(|node| {
-        let old = before.nodes.iter().find(|old| old.name == node.name);
-        old.is_some_and(|old| old.sleep.waking.is_some() != node.sleep.waking.is_some())
-    });
-    over.chain(turned.map(key)).collect()
+    let of_nodes =
+        before.nodes.iter().flat_map(|old| match now.nodes.iter().find(|node| node.name == old.name) {
+            Some(node) => untrue(old, node),
+            None => vec![key(old), gpu_key(old), naps_key(old)],
+        });
+    let answers = |snapshot: &Snapshot| snapshot.nodes.iter().any(|node| node.state.takes_requests());
+    let network = (!answers(before) && answers(now)).then(|| NETWORK.to_owned());
+    over.chain(of_nodes).chain(network).collect()
+}
+
+/// What was said of a machine, and is over.
+fn untrue(old: &Node, node: &Node) -> Vec<String> {
+    let wake_turned = old.sleep.waking.is_some() != node.sleep.waking.is_some();
+    // It came, or it went: it is not down any more, did wake, or is not awake any more.
+    let turned = old.state.takes_requests() != node.state.takes_requests();
+    let not_down = old.state == State::Down && node.state != State::Down && Trouble::of(node).is_none();
+    let gpu_is_back = old.sleep.gpu_lost && !node.sleep.gpu_lost;
+    let is_kept = |node: &Node| node.sleep.kept_awake != KeptAwake::No;
+    let no_nap = (old.sleep.naps && !node.sleep.naps) || (!is_kept(old) && is_kept(node));
+    let keys = [
+        (wake_turned || turned || not_down).then(|| key(node)),
+        gpu_is_back.then(|| gpu_key(node)),
+        no_nap.then(|| naps_key(node)),
+    ];
+    keys.into_iter().flatten().collect()
 }
 
 fn key(node: &Node) -> String {
     format!("node/{}", node.name)
+}
+
+fn gpu_key(node: &Node) -> String {
+    format!("gpu/{}", node.name)
+}
+
+fn naps_key(node: &Node) -> String {
+    format!("naps/{}", node.name)
 }
 
 fn ask_key(prompt: &Prompt) -> String {
@@ -196,7 +227,7 @@ fn of_the_end(old: &Node, node: &Node, now_ms: u64) -> Option<Notice> {
 fn gpu_lost(old: &Node, node: &Node) -> Option<Notice> {
     (node.sleep.gpu_lost && !old.sleep.gpu_lost).then(|| Notice {
         news: News::GpuLost,
-        key: format!("gpu/{}", node.name),
+        key: gpu_key(node),
         title: format!("{} woke without its GPU", node.name),
         body: "Its models would run on the CPU; others are asked first.".into(),
         buttons: vec![("How to fix", Action::Open)],
@@ -209,7 +240,7 @@ fn naps(old: &Node, node: &Node) -> Option<Notice> {
     let offer = (node.sleep.kept_awake == KeptAwake::No).then(keep);
     (node.sleep.naps && !old.sleep.naps).then(|| Notice {
         news: News::Naps,
-        key: format!("naps/{}", node.name),
+        key: naps_key(node),
         title: format!("{} falls asleep while it answers", node.name),
         body: "Twice within ten minutes: its idle timer does not count that work.".into(),
         buttons: offer.into_iter().chain([("Open", Action::Open)]).collect(),
@@ -235,7 +266,7 @@ pub(super) fn all_gone(before: &Snapshot, now: &Snapshot) -> Option<Notice> {
     let up = |snapshot: &Snapshot| snapshot.nodes.iter().filter(|node| node.state.takes_requests()).count();
     (up(before) >= 2 && up(now) == 0).then(|| Notice {
         news: News::Down,
-        key: "network".into(),
+        key: NETWORK.into(),
         title: "No machine answers".into(),
         body: "All of them at once: this computer's network has probably changed.".into(),
         buttons: vec![],
@@ -383,5 +414,32 @@ mod tests {
         let (asleep, waking) = (house(vec![asleep()]), house(vec![waking_node(false)]));
         assert_eq!(outdated(&asleep, &waking), ["node/workstation"]);
         assert_eq!(outdated(&waking, &asleep), ["node/workstation"]);
+    }
+    #[test]
+    fn what_is_not_true_any_more_is_taken_away() {
+        let over = |old: &Node, now: &Node| outdated(&house(vec![old.clone()]), &house(vec![now.clone()]));
+        let in_state = |state| Node { state, ..asleep() };
+        let (up, down) = (in_state(State::Up), in_state(State::Down));
+        assert_eq!(over(&down, &up), ["node/workstation", "network"], "it is there, and somebody answers");
+        assert_eq!(over(&up, &asleep()), ["node/workstation"], "it is not awake any more");
+        assert_eq!(over(&asleep(), &up), ["node/workstation", "network"], "it is awake after all");
+        assert_eq!(over(&down, &in_state(State::Refusing)), ["node/workstation"]);
+        assert_eq!(over(&in_state(State::Refusing), &down), [""; 0]);
+        let other = sample::node("nas", State::Up);
+        let both = |node: &Node| house(vec![node.clone(), other.clone()]);
+        assert_eq!(outdated(&both(&down), &both(&up)), ["node/workstation"], "somebody always answered");
+
+        let with = |sleep: Sleep| Node { sleep, ..up.clone() };
+        let lost = with(Sleep { gpu_lost: true, ..Sleep::default() });
+        assert_eq!((over(&lost, &up), over(&lost, &lost)), (vec!["gpu/workstation".to_owned()], vec![]));
+        let naps = |kept_awake| with(Sleep { naps: true, kept_awake, ..Sleep::default() });
+        assert_eq!(over(&naps(KeptAwake::No), &naps(KeptAwake::Call)), ["naps/workstation"]);
+        assert_eq!(over(&naps(KeptAwake::No), &up), ["naps/workstation"]);
+        assert_eq!(over(&naps(KeptAwake::Call), &naps(KeptAwake::Call)), [""; 0]);
+        assert_eq!(
+            outdated(&both(&lost), &house(vec![other.clone()])),
+            ["node/workstation", "gpu/workstation", "naps/workstation"],
+            "nothing is said of a machine that was removed"
+        );
     }
 }
