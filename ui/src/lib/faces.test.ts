@@ -64,6 +64,7 @@ describe('a node', () => {
     const face = (change: Partial<typeof sleep>): string => nodeFace(node({ state: 'waking', stage: 'reachable' }, { sleep: { ...sleep, can_wake: true, ...change } }), NOON).more;
     expect(face({ waking })).toBe('0:23');
     expect(face({ waking, usual_ms: 41_000 })).toBe('0:23 of ~0:41');
+    expect([face({ waking, usual_ms: 40_100 }), face({ waking, usual_ms: 300 })]).toEqual(['0:23 of ~0:41', '0:23 of ~0:01']);
     expect(face({ usual_ms: 41_000 })).toBe('42:00');
   });
 

@@ -1,5 +1,5 @@
 // What the data looks like: pure functions from the snapshot to glyphs and words. Times in milliseconds by the gateway's clock.
-import { age, memory, parseTime, rate, since, size, until, watch } from './format';
+import { age, memory, parseTime, rate, since, size, until, usually, watch } from './format';
 import type { Gateway } from './types/Gateway';
 import type { Mode } from './types/Mode';
 import type { Model } from './types/Model';
@@ -49,7 +49,7 @@ export function lostGpu(node: Node): boolean {
 export function wakeClock(node: Node, now_ms: number): string {
   const { waking, usual_ms } = node.sleep;
   const now = watch(now_ms - (waking?.started_ms ?? node.since_ms));
-  return waking === null || usual_ms === null ? now : words.node.waited(now, watch(Math.max(1_000, usual_ms)));
+  return waking === null || usual_ms === null ? now : words.node.waited(now, usually(usual_ms));
 }
 
 /** Who waits for a machine that wakes: how many first, because a long name is cut at its end. */
@@ -242,7 +242,7 @@ export function requestFace(request: Request, nodes: readonly Node[], now_ms: nu
   const told = speed === null ? '' : words.now.rate(rate(speed));
   const wait = waitKind(request, nodes);
   const usual = wait === 'w' ? wakeExpected(request, nodes) : null;
-  const line = usual === null ? `${clock} ${words.dot} ${told || text}` : `${stateWord.waking} ${words.node.waited(clock, watch(usual))}`;
+  const line = usual === null ? `${clock} ${words.dot} ${told || text}` : `${stateWord.waking} ${words.node.waited(clock, usually(usual))}`;
   return { text, line, wait, rate: told, clock, waited_ms, streamed_ms };
 }
 
@@ -262,7 +262,7 @@ function loads(request: Request, node: Node | undefined): boolean {
 function wakeExpected(request: Request, nodes: readonly Node[]): number | null {
   const sleep = nodes.find((one) => one.name === request.node)?.sleep;
   if (!sleep?.waking || sleep.usual_ms === null) return null;
-  return Math.max(1_000, sleep.waking.started_ms + sleep.usual_ms - request.started_ms);
+  return sleep.waking.started_ms + sleep.usual_ms - request.started_ms;
 }
 
 function requestText(request: Request, nodes: readonly Node[]): string {

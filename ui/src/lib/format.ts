@@ -50,6 +50,9 @@ export function watch(ms: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
+/** How long something usually takes, in whole seconds: rounded up, as the tray and the command line do it. */
+export const usually = (ms: number): string => watch(Math.max(SECOND, Math.ceil(ms / SECOND) * SECOND));
+
 const HOUR_MINUTE = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const HOUR_MINUTE_SECOND = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const WEEKDAY = new Intl.DateTimeFormat('en-GB', { weekday: 'short', hour: '2-digit', minute: '2-digit' });

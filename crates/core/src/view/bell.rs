@@ -6,7 +6,7 @@
 use super::{
     Action,
     trouble::{Trouble, became},
-    words::{count, cut_end, who},
+    words::{count, cut_end, usual_s, who},
 };
 use crate::{
     node::{Presence, State},
@@ -180,7 +180,7 @@ fn waking(old: &Node, node: &Node) -> Option<Notice> {
         return None;
     }
     let asked = waking.asked_by.as_deref().map(|by| format!("{} asked. ", who(by))).unwrap_or_default();
-    let usual = usual_ms.map(|ms| format!("It usually takes {} s.", ms.div_ceil(1_000))).unwrap_or_default();
+    let usual = usual_ms.map(|ms| format!("It usually takes {} s.", usual_s(ms))).unwrap_or_default();
     Some(Notice {
         news: News::Waking,
         key: key(node),

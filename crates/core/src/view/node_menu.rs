@@ -3,12 +3,12 @@
 use super::{
     Action, Kind, Row,
     trouble::{Trouble, mark},
-    words::{Clock, activity, count, cut_end, model_name, size, stage_words, state_word, word_and_why},
+    words::{Clock, activity, count, cut_end, model_name, size, state_word, waking, word_and_why},
 };
 use crate::{
     expiry::goes_at_ms,
     model::Model,
-    node::{Stage, State},
+    node::State,
     snapshot::{KeptAwake, Node},
 };
 
@@ -87,23 +87,8 @@ fn says(node: &Node, clock: Clock) -> String {
         State::Asleep => format!("asleep, {}", count(node.models.len(), "model")),
         State::Away => format!("away {}", clock.since(node.since_ms)),
         State::Unknown => "looking…".to_owned(),
-        State::Waking(Stage::Packet) if node.sleep.waking.is_some() => waking(node, clock),
-        State::Waking(stage) => match stage_words(stage) {
-            Some(words) => format!("{}, {words}", state_word(node.state)),
-            None => state_word(node.state).to_owned(),
-        },
+        State::Waking(stage) => waking(node, stage, clock),
         State::Degraded | State::Refusing | State::Down => word_and_why(node),
-    }
-}
-
-/// `waking 0:23 of ~0:41`
-fn waking(node: &Node, clock: Clock) -> String {
-    let Some(waking) = &node.sleep.waking else { return state_word(node.state).to_owned() };
-    let minutes = |ms: u64| format!("{}:{:02}", ms / 60_000, ms / 1_000 % 60);
-    let waited = minutes(clock.now_ms.saturating_sub(waking.started_ms));
-    match node.sleep.usual_ms {
-        Some(usual_ms) => format!("waking {waited} of ~{}", minutes(usual_ms.max(1_000))),
-        None => format!("waking {waited}"),
     }
 }
 
@@ -226,6 +211,7 @@ fn state(node: &Node, clock: Clock) -> String {
 mod tests {
     use super::{super::sample, *};
     use crate::{
+        node::Stage,
         snapshot::{Sleep, Waking},
         wake::Failure,
     };
@@ -255,7 +241,13 @@ mod tests {
         assert_eq!(line(&node), "◐ nas — waking 0:23 of ~0:41");
         let cancel = wake(&node).unwrap();
         assert_eq!((cancel.text.as_str(), cancel.id == row.id), ("Cancel waking nas", true));
-        node.sleep.usual_ms = None;
+        node.state = State::Waking(Stage::Reachable);
+        assert_eq!(line(&node), "◐ nas — waking 0:23 of ~0:41, on the network");
+        node.state = State::Waking(Stage::Api);
+        assert_eq!(line(&node), "◐ nas — waking 0:23 of ~0:41, its engine answers");
+        (node.state, node.sleep.usual_ms) = (State::Waking(Stage::Loading), Some(40_100));
+        assert_eq!(line(&node), "◐ nas — loading 0:23 of ~0:41", "the usual time is rounded as everywhere");
+        (node.state, node.sleep.usual_ms) = (State::Waking(Stage::Packet), None);
         assert_eq!(line(&node), "◐ nas — waking 0:23");
         (node.state, node.sleep.waking) = (State::Asleep, None);
         node.sleep.failure = Some(sample::failure(&Failure::NeverAnswered { rounds: 5, waited_ms: 120_000 }));

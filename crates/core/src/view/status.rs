@@ -2,7 +2,7 @@
 
 use super::{
     trouble::{Trouble, mark},
-    words::{Clock, activity, stage_words, state_word},
+    words::{Clock, activity, stage_words, state_word, usual_s},
 };
 use crate::{
     node::{Stage, State},
@@ -70,7 +70,7 @@ fn waking(node: &Node, stage: Stage, clock: Clock) -> String {
         return how_far.unwrap_or_else(|| clock.since(node.since_ms));
     };
     let s = clock.now_ms.saturating_sub(waking.started_ms) / 1_000;
-    let waited = match node.sleep.usual_ms.map(|ms| ms.div_ceil(1_000).max(1)) {
+    let waited = match node.sleep.usual_ms.map(usual_s) {
         None => format!("{s} s"),
         Some(usual) if s <= usual => format!("{s} s of about {usual} s"),
         Some(usual) => format!("{s} s, usually about {usual} s"),

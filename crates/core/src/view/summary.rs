@@ -5,7 +5,7 @@ use super::{
     node_menu::has_gpu,
     routing_menu::paused,
     trouble::Trouble,
-    words::{Clock, count, cut_end, model_name, state_word, tokens_per_s},
+    words::{Clock, count, cut_end, model_name, state_word, tokens_per_s, waited},
 };
 use crate::{
     mode::Mode,
@@ -43,7 +43,7 @@ pub(super) fn summary(snapshot: &Snapshot, clock: Clock) -> String {
     let line = match lamp(snapshot) {
         Lamp::Alert => alert(snapshot),
         Lamp::Paused => pause(snapshot, clock),
-        Lamp::Waking => waking(snapshot),
+        Lamp::Waking => waking(snapshot, clock),
         Lamp::Busy => busy(snapshot),
         Lamp::Lit => lit(snapshot),
         Lamp::Low => by_name(snapshot),
@@ -87,13 +87,13 @@ fn pause(snapshot: &Snapshot, clock: Clock) -> String {
     }
 }
 
-fn waking(snapshot: &Snapshot) -> String {
+fn waking(snapshot: &Snapshot, clock: Clock) -> String {
     let on_their_way: Vec<_> = snapshot
         .nodes
         .iter()
         .filter_map(|node| match node.state {
-            State::Waking(Stage::Loading) => Some(format!("Loading on {}", node.name)),
-            State::Waking(_) => Some(format!("Waking {}", node.name)),
+            State::Waking(Stage::Loading) => Some(format!("Loading on {}{}", node.name, waited(node, clock))),
+            State::Waking(_) => Some(format!("Waking {}{}", node.name, waited(node, clock))),
             _ => None,
         })
         .collect();
@@ -235,6 +235,10 @@ mod tests {
         );
         snapshot.gateway.mode = Mode::Local;
         assert_eq!(seen_whole(&snapshot), (Lamp::Waking, "Waking nas · Loading on pi".into()));
+        snapshot.nodes[2].sleep.waking = Some(sample::waking(Stage::Loading, 0));
+        snapshot.nodes[2].sleep.usual_ms = Some(40_100);
+        let clock = Clock { now_ms: 23_900, utc_offset_min: 0 };
+        assert_eq!(summary(&snapshot, clock), "Waking nas · Loading on pi 0:23 of ~0:41");
         snapshot.nodes.truncate(1);
         assert_eq!(seen_whole(&snapshot), (Lamp::Busy, "2 requests on box".into()));
         snapshot.nodes[0].active = 0;

@@ -118,6 +118,28 @@ pub(super) fn stage_words(stage: Stage) -> Option<&'static str> {
     }
 }
 
+/// Whole seconds that a wake usually takes: rounded up in each view, so that all of them say the same.
+pub(super) fn usual_s(usual_ms: u64) -> u64 {
+    usual_ms.div_ceil(1_000).max(1)
+}
+
+/// `waking 0:23 of ~0:41, its engine answers`: how far a waking node is, and how long that has taken.
+pub(super) fn waking(node: &Node, stage: Stage, clock: Clock) -> String {
+    let far = stage_words(stage).map(|words| format!(", {words}")).unwrap_or_default();
+    format!("{}{}{far}", state_word(State::Waking(stage)), waited(node, clock))
+}
+
+/// ` 0:23 of ~0:41`: how long a wake under way has lasted, of how long it usually does.
+pub(super) fn waited(node: &Node, clock: Clock) -> String {
+    let Some(waking) = &node.sleep.waking else { return String::new() };
+    let watch = |s: u64| format!("{}:{:02}", s / 60, s % 60);
+    let waited = watch(clock.now_ms.saturating_sub(waking.started_ms) / 1_000);
+    match node.sleep.usual_ms {
+        Some(usual_ms) => format!(" {waited} of ~{}", watch(usual_s(usual_ms))),
+        None => format!(" {waited}"),
+    }
+}
+
 /// `down: no answer in 2 s`, or the bare word where there is no reason.
 pub(super) fn word_and_why(node: &Node) -> String {
     let word = state_word(node.state);
