@@ -188,6 +188,27 @@ describe('live', () => {
     await asked(2);
   });
 
+  it('a machine on a strange network says so, and is at home there by the button of its card', async () => {
+    await mock.mock({ house: 'trouble', say: 0, forget: true });
+    const page = await open();
+    const card = page.locator('[data-node="macbook"]');
+    await card.getByText('on another network').waitFor();
+    assert.equal(await card.getByRole('button', { name: 'Wake' }).count(), 0);
+    await card.getByRole('button', { name: 'This is home too' }).click();
+    await card.getByRole('button', { name: 'Wake' }).waitFor();
+    assert.deepEqual(mock.asked().map((one) => one.does), ['POST nodes/macbook/home']);
+  });
+
+  it('a machine that is kept awake can be let go, however it comes and goes', async () => {
+    await mock.mock({ house: 'naps', say: 0, forget: true, node: { name: 'workstation', presence: 'comes-and-goes' } });
+    const page = await open();
+    await page.getByRole('region', { name: 'To look at' }).getByRole('button', { name: 'Keep awake while it answers' }).click();
+    await page.getByText('workstation is kept awake while it answers').first().waitFor();
+    await page.getByRole('button', { name: 'More about workstation' }).click();
+    await page.getByRole('menuitem', { name: 'Do not keep awake any more' }).click();
+    await page.getByText('workstation is not kept awake any more').first().waitFor();
+  });
+
   it('routing: another way, a pause, and back', async () => {
     const page = await open();
     const menu = page.getByRole('button', { name: /^Routing/ });

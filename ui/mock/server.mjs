@@ -103,6 +103,7 @@ export async function start({ port = 0, house = 'lively', moves = true } = {}) {
       else Object.assign(which, { state: 'asleep', sleep: { ...which.sleep, waking: null } });
       return done(method === 'POST' ? 202 : 204);
     }
+    if (method === 'POST' && verb === 'home') which.sleep.elsewhere = false;
     if (method === 'POST' && (verb === 'sleep' || verb === 'home')) return done();
     if (method === 'POST' && kind === 'look') return send(204);
     if (method === 'POST' && kind === 'prompts') {

@@ -172,6 +172,7 @@ export const words = {
     cancelled: (name: string) => `${name} is not being woken any more`,
     putToSleep: 'Put to sleep',
     toldToSleep: (name: string) => `${name} was told to sleep`,
+    elsewhere: 'on another network',
     home: 'This is home too',
     homeNow: (name: string) => `${name} is at home here too`,
     ago: (long: string) => `${long} ago`,

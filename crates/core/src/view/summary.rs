@@ -108,7 +108,7 @@ fn busy(snapshot: &Snapshot) -> String {
     match at_work.as_slice() {
         [] => format!("{requests} waiting"),
         names if names.len() <= NAMED => format!("{requests} on {}", names.join(", ")),
-        names => format!("{requests} on {}", count(names.len(), "node")),
+        names => format!("{requests} on {}", count(names.len(), "machine")),
     }
 }
 
@@ -120,7 +120,7 @@ fn lit(snapshot: &Snapshot) -> String {
             let model = node.models.iter().find(|model| model.loaded == Some(true))?;
             Some(format!(" · {} loaded on {}", model_name(&model.name), node.name))
         });
-    format!("{up} of {} up{}", count(nodes.len(), "node"), resident.unwrap_or_default())
+    format!("{up} of {} up{}", count(nodes.len(), "machine"), resident.unwrap_or_default())
 }
 
 fn by_name(snapshot: &Snapshot) -> String {
@@ -148,7 +148,7 @@ fn dark(snapshot: &Snapshot) -> String {
     } else if nodes.iter().all(|node| node.state == State::Unknown) {
         format!("Looking for {}", count(nodes.len(), "machine"))
     } else {
-        format!("No node reachable · {}", by_name(snapshot))
+        format!("No machine answers · {}", by_name(snapshot))
     }
 }
 
@@ -181,11 +181,11 @@ mod tests {
             with_gpu(sample::models(node("workstation", State::Up), &["qwen3-coder:30b"], 1));
         assert_eq!(
             seen(vec![nas(), workstation.clone()]),
-            (Lamp::Lit, "2 of 2 nodes up · qwen3-coder:30b loaded on workstation".into())
+            (Lamp::Lit, "2 of 2 machines up · qwen3-coder:30b loaded on workstation".into())
         );
         workstation.state = State::Asleep;
         assert_eq!(seen(vec![nas(), workstation.clone()]), (Lamp::Low, "nas up · workstation asleep".into()));
-        assert_eq!(seen(vec![workstation]), (Lamp::Dark, "No node reachable · workstation asleep".into()));
+        assert_eq!(seen(vec![workstation]), (Lamp::Dark, "No machine answers · workstation asleep".into()));
         assert_eq!(seen(vec![node("nas", State::Unknown)]), (Lamp::Dark, "Looking for 1 machine".into()));
         assert_eq!(seen(vec![]), (Lamp::Dark, "No machines yet".into()));
     }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn seen_video_memory_is_a_gpu_and_none_of_it_is_not() {
         let seen_vram = |bytes| Node { vram_bytes: Some(bytes), ..node("box", State::Up) };
-        assert_eq!(seen(vec![seen_vram(1)]), (Lamp::Lit, "1 of 1 node up".into()));
+        assert_eq!(seen(vec![seen_vram(1)]), (Lamp::Lit, "1 of 1 machine up".into()));
         assert_eq!(seen(vec![seen_vram(0)]).0, Lamp::Low);
         assert_eq!(
             seen(vec![with_gpu(node("box", State::Degraded))]).0,
@@ -246,7 +246,7 @@ mod tests {
         snapshot.requests = Vec::<Request>::new();
         assert_eq!(seen_whole(&snapshot).0, Lamp::Lit);
         snapshot.gateway.demo = true;
-        assert_eq!(seen_whole(&snapshot).1, "demo · 1 of 1 node up");
+        assert_eq!(seen_whole(&snapshot).1, "demo · 1 of 1 machine up");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     summary::{lamp, summary},
     words::{Clock, count, cut_end, tokens_per_s, who, wrap},
 };
-use crate::snapshot::{Offer, Prompt, Snapshot};
+use crate::snapshot::{Node, Offer, Prompt, Snapshot};
 
 /// The row that copies the base URL.
 const BASE_URL: &str = "copy-base-url";
@@ -17,7 +17,7 @@ const NODES_SHOWN: usize = 6;
 const ASKED: usize = 2;
 /// Letters of who asks, in a question.
 const LONGEST_ASK: usize = 48;
-/// Rows that wake a machine.
+/// Rows that wake a machine, unless more are waking.
 const WOKEN: usize = 2;
 /// Rows that free a GPU.
 const FREED: usize = 2;
@@ -48,7 +48,7 @@ pub fn tray(snapshot: &Snapshot, clock: Clock) -> Tray {
     rows.extend(snapshot.offers.iter().map(|offer| {
         Row::item(format!("offer/{}", offer.url), use_it(&offer.url), Action::Use(offer.clone()))
     }));
-    let woken: Vec<Row> = snapshot.nodes.iter().filter_map(node_menu::wake).take(WOKEN).collect();
+    let woken = woken(snapshot);
     if !woken.is_empty() {
         rows.push(Row::separator("separator/wake"));
         rows.extend(woken);
@@ -147,6 +147,21 @@ fn base_url_row(snapshot: &Snapshot) -> Row {
     Row::item(BASE_URL, format!("{place}{facts}"), Action::CopyBaseUrl)
 }
 
+/// Every machine that wakes can be left asleep from here, and a few of the others be woken; in the order of the configuration, so
+/// that no row moves when it is clicked.
+fn woken(snapshot: &Snapshot) -> Vec<Row> {
+    let wakes = |node: &Node| node.sleep.waking.is_some();
+    let mut others = WOKEN.saturating_sub(snapshot.nodes.iter().filter(|node| wakes(node)).count());
+    let mut row = |node: &Node| {
+        let row = node_menu::wake(node)?;
+        if !wakes(node) {
+            others = others.checked_sub(1)?;
+        }
+        Some(row)
+    };
+    snapshot.nodes.iter().filter_map(&mut row).collect()
+}
+
 /// `Wake tower (cline asks for coder)` and the other answer: not every desktop shows the notification's buttons, and who has switched
 /// it off finds the question here.
 fn question(prompt: &Prompt) -> [Row; 2] {
@@ -181,7 +196,11 @@ mod tests {
         super::{Kind, same_places, sample},
         *,
     };
-    use crate::{mode::Mode, node::State, snapshot::Gateway};
+    use crate::{
+        mode::Mode,
+        node::{Stage, State},
+        snapshot::Gateway,
+    };
     use std::collections::HashSet;
 
     const CLOCK: Clock = Clock { now_ms: 0, utc_offset_min: 0 };
@@ -256,6 +275,29 @@ mod tests {
         let asked = tray(&snapshot, CLOCK);
         assert!(texts(&asked)[5].chars().count() < 72, "a menu grows as wide as its widest row");
         assert!(!texts(&asked).iter().any(|text| text.contains("cellar")), "a menu has an end");
+    }
+
+    #[test]
+    fn whoever_wakes_can_be_left_asleep_from_the_menu_and_no_row_moves() {
+        let mut snapshot = house(9);
+        for node in &mut snapshot.nodes {
+            (node.state, node.sleep.can_wake) = (State::Asleep, true);
+        }
+        let wakes = |snapshot: &Snapshot| {
+            let rows = tray(snapshot, CLOCK).rows;
+            let rows = rows.into_iter().filter(|row| row.id.starts_with("wake/"));
+            rows.map(|row| row.text).collect::<Vec<_>>()
+        };
+        assert_eq!(wakes(&snapshot), ["Wake n0", "Wake n1"]);
+        let mut wake = |n: usize| {
+            let node = &mut snapshot.nodes[n];
+            (node.state, node.sleep.waking) =
+                (State::Waking(Stage::Packet), Some(sample::waking(Stage::Packet, 0)));
+            wakes(&snapshot)
+        };
+        assert_eq!(wake(1), ["Wake n0", "Cancel waking n1"], "in its place");
+        assert_eq!(wake(8), ["Cancel waking n1", "Cancel waking n8"], "also one that has no row of its own");
+        assert_eq!(wake(4), ["Cancel waking n1", "Cancel waking n4", "Cancel waking n8"]);
     }
 
     #[test]
