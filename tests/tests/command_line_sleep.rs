@@ -61,6 +61,27 @@ async fn status_says_how_the_last_wake_failed() {
     assert!(row.starts_with("▲ workstation  asleep, did not wake ") && row.contains(": called "), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_a_question_and_wake_answers_it() {
+    let (card, port, nas) = (Card::new().await, free_port(), nas().await);
+    let alias = "[[alias]]\nname = \"coder\"\nmodels = [\"qwen3:8b\", \"llama3.2:3b\"]\nwake = \"ask\"\n";
+    let gateway = house(&card, port, &nas, alias).await;
+    // Nobody is asked while nobody looks.
+    let _eyes = gateway.control("events").await;
+    let waits = tokio::spawn(gateway.chat("coder", false).send());
+    gateway.until(|now| !now.prompts.is_empty()).await;
+    let said = gateway.cli(&["status"]).1;
+    let question = said.lines().find(|line| line.starts_with("? ")).expect("a question");
+    assert!(question.starts_with("? Wake workstation? "), "{question}");
+    assert!(
+        question.contains(" asks for coder: `lamplighter wake workstation` wakes it, else "),
+        "{question}"
+    );
+    assert_eq!(gateway.cli(&["wake", "workstation"]).0, 0);
+    gateway.until(|now| now.prompts.is_empty() && now.nodes[0].sleep.waking.is_some()).await;
+    waits.abort();
+}
+
 /// `explain` says what a request then meets, and wakes nobody itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_foretells_what_is_done_about_a_machine_that_sleeps() {

@@ -22,7 +22,7 @@ pub use bell::{News, Notice};
 pub use connect::environment;
 pub use crier::{Crier, Heard};
 pub use routing_menu::routing;
-pub use status::{StatusRow, status};
+pub use status::{StatusRow, questions, status};
 pub use tray::tray;
 pub use words::{Clock, Mark};
 

@@ -2,11 +2,11 @@
 
 use super::{
     trouble::{Trouble, mark},
-    words::{Clock, activity, stage_words, state_word, usual_s},
+    words::{Clock, activity, stage_words, state_word, usual_s, who},
 };
 use crate::{
     node::{Stage, State},
-    snapshot::{Node, Snapshot, WakeFailure},
+    snapshot::{Node, Prompt, Snapshot, WakeFailure},
 };
 
 /// One node in a table.
@@ -31,6 +31,18 @@ pub struct StatusRow {
 #[must_use]
 pub fn status(snapshot: &Snapshot, clock: Clock) -> Vec<StatusRow> {
     snapshot.nodes.iter().map(|node| row(node, clock)).collect()
+}
+
+/// The questions that wait for a person, in a line each, with what answers them.
+#[must_use]
+pub fn questions(snapshot: &Snapshot) -> Vec<String> {
+    let line = |prompt: &Prompt| {
+        let left_s = prompt.until_ms.saturating_sub(snapshot.at_ms).div_ceil(1_000);
+        let asks = format!("{} asks for {}", who(&prompt.client), prompt.model);
+        let yes = format!("`lamplighter wake {}` wakes it", prompt.node);
+        format!("Wake {}? {asks}: {yes}, else it is answered elsewhere in {left_s} s", prompt.node)
+    };
+    snapshot.prompts.iter().map(line).collect()
 }
 
 fn row(node: &Node, clock: Clock) -> StatusRow {
@@ -163,6 +175,23 @@ mod tests {
         assert_eq!(
             (seen.glyph, seen.word, seen.detail.as_str()),
             ("▲", "up", "without its GPU, since 15:00")
+        );
+    }
+
+    #[test]
+    fn a_question_says_what_answers_it() {
+        let prompt = Prompt {
+            node: "tower".into(),
+            model: "coder".into(),
+            client: "cline/3.1".into(),
+            until_ms: 20_000,
+        };
+        let house = Snapshot { at_ms: 2_100, prompts: vec![prompt], ..Default::default() };
+        assert_eq!(
+            questions(&house),
+            [
+                "Wake tower? cline asks for coder: `lamplighter wake tower` wakes it, else it is answered elsewhere in 18 s"
+            ]
         );
     }
 

@@ -86,6 +86,9 @@ fn show(snapshot: &Snapshot) -> String {
         })
         .collect();
     text.push_str(&table(&rows));
+    for question in view::questions(snapshot) {
+        text.push_str(&format!("? {}\n", printable(&question)));
+    }
     for problem in &snapshot.problems {
         let mark = if problem.level == Level::Problem { "!" } else { "-" };
         text.push_str(&format!("{mark} {}\n", printable(&problem.message)));
