@@ -3,7 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use lamplighter_core::snapshot::Snapshot;
+use lamplighter_core::{node::State, snapshot::Snapshot};
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use lamplighter_tests::{
     card::free_port,
@@ -175,6 +175,51 @@ async fn r88_keys_names_and_pages_count_from_the_next_request_on() {
     save(&gateway, &text);
     wait_until(async || ask("models.example", "", "k1").await == 403).await;
     assert!(gateway.snapshot().await.problems.is_empty());
+}
+
+/// A key that its file changes counts as one that the configuration changes: the door's at once, a node's for the next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_in_its_file_counts_though_the_configuration_is_as_it_was() {
+    let profile = Profile::llamacpp("cloud").model(SimModel::new("m").loaded(true).text("ok")).api_key("n1");
+    let cloud = SimNode::start(profile).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let keys = home.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    let write = |name: &str, key: &str| {
+        let new = keys.join(format!(".{name}.new"));
+        fs::write(&new, key).unwrap();
+        fs::set_permissions(&new, PermissionsExt::from_mode(0o600)).unwrap();
+        fs::rename(new, keys.join(name)).unwrap();
+    };
+    write("door", "k1\n");
+    write("node", "wrong\n");
+    let text = config(&[(&cloud, "api_key = \"file:keys/node\"")], "");
+    let server = "allowed_hosts = [\"models.example\"]\nkey = \"file:keys/door\"\n[[node]]";
+    fs::write(home.path().join("config.toml"), text.replacen("[[node]]", server, 1)).unwrap();
+    let gateway = Gateway::start_in(home).await;
+    let ask = async |key: &str| {
+        let request = gateway.http.get(format!("{}/v1/models", gateway.url)).header("host", "models.example");
+        request.bearer_auth(key).send().await.unwrap().status().as_u16()
+    };
+    let refusing = |snapshot: &Snapshot| snapshot.nodes.iter().any(|node| node.state == State::Refusing);
+    gateway.until(refusing).await;
+    assert_eq!([ask("k1").await, ask("k2").await], [200, 401]);
+
+    write("door", "k2\n");
+    wait_until(async || ask("k2").await == 200).await;
+    assert_eq!(ask("k1").await, 401, "the old key opens nothing any more");
+    write("node", "n1\n");
+    gateway.until_up(1).await;
+    assert_eq!(gateway.chat("m", false).send().await.unwrap().status(), StatusCode::OK);
+
+    // One that cannot be read opens nothing, and is told until it can be.
+    let door = keys.join("door");
+    fs::set_permissions(&door, PermissionsExt::from_mode(0o644)).unwrap();
+    let told = gateway.until(|snapshot| snapshot.problems.iter().any(|p| p.code == "listen")).await;
+    assert!(told.problems.iter().any(|p| p.hint.as_ref().is_some_and(|hint| hint.contains("chmod 600"))));
+    assert_eq!([ask("k1").await, ask("k2").await], [401, 200]);
+    fs::set_permissions(&door, PermissionsExt::from_mode(0o600)).unwrap();
+    gateway.until(|snapshot| snapshot.problems.is_empty()).await;
 }
 
 /// A port that cannot be had leaves the old one as it was, and everybody is told; the rest of the file counts.

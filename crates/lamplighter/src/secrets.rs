@@ -57,6 +57,15 @@ fn key(bytes: &[u8], place: &str) -> Result<Sensitive, String> {
     }
 }
 
+/// The file that `secret` is read from, when it is one.
+#[must_use]
+pub fn file_of(secret: &Secret, base_dir: &Path) -> Option<PathBuf> {
+    match secret {
+        Secret::Env(_) => None,
+        Secret::File(path) => Some(expand(path, base_dir)),
+    }
+}
+
 fn expand(path: &str, base_dir: &Path) -> PathBuf {
     match path.strip_prefix("~/").zip(dirs::home_dir()) {
         Some((rest, home)) => home.join(rest),
@@ -103,7 +112,7 @@ fn refuse_open_to_others(_: &Path, _: &Metadata) -> Result<(), String> {
 }
 
 /// A text that is never printed: Debug and Display show `…`, and it cannot be serialised.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sensitive(String);
 
 impl Sensitive {

@@ -6,9 +6,9 @@ use crate::{
         edit::{self, NewNode, NodeChange},
     },
     registry::{Registry, Watched},
-    secrets,
+    secrets::{self, Sensitive},
 };
-use lamplighter_core::config::{Config, NodeConfig, ServerConfig, WakeRules, without_doubles};
+use lamplighter_core::config::{Config, NodeConfig, Secret, ServerConfig, WakeRules, without_doubles};
 use std::path::{Path, PathBuf};
 use tokio::sync::{Mutex, watch};
 
@@ -19,7 +19,7 @@ pub struct Settings {
     /// Where the last good copy is kept.
     state: PathBuf,
     registry: Registry,
-    /// What the file says of the door.
+    /// What the file says of the door; told anew when its key has become another.
     server: watch::Sender<ServerConfig>,
     /// What the file says of waking.
     wake: watch::Sender<WakeRules>,
@@ -34,6 +34,23 @@ struct Now {
     seen: Option<Vec<u8>>,
     /// Nodes found on this computer while none is configured. They live in memory until the first write keeps them.
     found: Vec<NodeConfig>,
+    /// What its references to keys led to when they were last followed: a key may change while the file stays as it is.
+    keys: Keys,
+}
+
+/// Keys as they were read, or why they could not be.
+#[derive(Debug, PartialEq)]
+struct Keys {
+    server: Option<Result<Sensitive, String>>,
+    nodes: Vec<Option<Result<Sensitive, String>>>,
+}
+
+impl Keys {
+    fn read(config: &Config, base_dir: &Path) -> Self {
+        let read = |key: &Option<Secret>| key.as_ref().map(|key| secrets::resolve(key, base_dir));
+        let nodes = config.nodes.iter().map(|node| read(&node.api_key)).collect();
+        Self { server: read(&config.server.key), nodes }
+    }
 }
 
 /// Why a change was not made. Nothing was written.
@@ -56,6 +73,8 @@ pub enum Refused {
 pub enum Reloaded {
     /// It says what it said.
     Unchanged,
+    /// It says what it said, and a key that it refers to is another one: that is in force.
+    OtherKeys,
     /// Its nodes and aliases are in force.
     Applied {
         /// What somebody should look at although it works.
@@ -78,14 +97,9 @@ impl Settings {
     pub fn new(path: PathBuf, state: PathBuf, config: Config, registry: Registry) -> Self {
         let server = watch::Sender::new(config.server.clone());
         let wake = watch::Sender::new(config.wake.clone());
-        Self {
-            path,
-            state,
-            registry,
-            server,
-            wake,
-            now: Mutex::new(Now { config, seen: None, found: Vec::new() }),
-        }
+        let keys = Keys::read(&config, path.parent().unwrap_or(Path::new(".")));
+        let now = Mutex::new(Now { config, seen: None, found: Vec::new(), keys });
+        Self { path, state, registry, server, wake, now }
     }
 
     /// The file's place.
@@ -110,6 +124,14 @@ impl Settings {
     #[must_use]
     pub fn base_dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The files that keys are read from.
+    pub async fn key_files(&self) -> Vec<PathBuf> {
+        let now = self.now.lock().await;
+        let of_nodes = now.config.nodes.iter().filter_map(|node| node.api_key.as_ref());
+        let keys = now.config.server.key.iter().chain(of_nodes);
+        keys.filter_map(|key| secrets::file_of(key, self.base_dir())).collect()
     }
 
     /// The configuration in force, and the file's text as it is now (empty when there is none).
@@ -180,12 +202,13 @@ impl Settings {
         }
         if now.found != found {
             now.found = found;
-            self.apply(&now).await;
+            self.apply(&mut now).await;
         }
         true
     }
 
-    /// Reads the file again. When it has changed and is good, the nodes and aliases follow; when it is broken, nothing changes.
+    /// Reads the file again, and the keys that it refers to. When it has changed and is good, the nodes and aliases follow; when
+    /// it is broken, nothing changes.
     pub async fn reload(&self) -> Reloaded {
         let mut now = self.now.lock().await;
         let bytes = match config::read(&self.path) {
@@ -193,7 +216,7 @@ impl Settings {
             Err(complaint) => return Reloaded::Broken(vec![complaint]),
         };
         if now.seen.as_ref() == Some(&bytes) {
-            return Reloaded::Unchanged;
+            return self.follow_keys(&mut now).await;
         }
         let first = now.seen.replace(bytes.clone()).is_none();
         // A file that was taken away configures nothing, as at the start; one that was emptied is damaged.
@@ -204,15 +227,24 @@ impl Settings {
             Err(complaints) => return Reloaded::Broken(complaints),
         };
         if first && parsed.config == now.config {
-            return Reloaded::Unchanged;
+            return self.follow_keys(&mut now).await;
         }
         if exists {
             self.keep(&bytes);
         }
         now.config = parsed.config;
         now.found.clear();
-        self.apply(&now).await;
+        self.apply(&mut now).await;
         Reloaded::Applied { warnings: parsed.warnings }
+    }
+
+    /// The file is as it was: has somebody written another key into one of the files that it names?
+    async fn follow_keys(&self, now: &mut Now) -> Reloaded {
+        if Keys::read(&now.config, self.base_dir()) == now.keys {
+            return Reloaded::Unchanged;
+        }
+        self.apply(now).await;
+        Reloaded::OtherKeys
     }
 
     fn keep(&self, bytes: &[u8]) {
@@ -266,13 +298,16 @@ impl Settings {
         Ok(())
     }
 
-    async fn apply(&self, now: &Now) {
+    async fn apply(&self, now: &mut Now) {
+        let keys = Keys::read(&now.config, self.base_dir());
+        let another_key = keys.server != now.keys.server;
+        now.keys = keys;
         let found_only = now.config.nodes.is_empty();
         let nodes = if found_only { &now.found } else { &now.config.nodes };
         let base_dir = self.base_dir();
         let watched = without_doubles(nodes).into_iter().map(|node| watched(node, base_dir)).collect();
         let is_news = |server: &mut ServerConfig| {
-            let is_new = *server != now.config.server;
+            let is_new = another_key || *server != now.config.server;
             server.clone_from(&now.config.server);
             is_new
         };
