@@ -313,6 +313,33 @@ async fn engines_on_this_computer_are_found_and_kept_by_the_first_write() {
     );
 }
 
+/// An edit that configures no node takes nothing away, and when the last one is taken out, looking begins again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_found_stays_through_edits_and_is_found_again() {
+    let (local, nas) = (ollama("local").await, ollama("nas").await);
+    let home = tempfile::tempdir().unwrap();
+    let nothing = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
+    std::fs::write(home.path().join("config.toml"), nothing).unwrap();
+    let gateway = Gateway::start_looking(home, &[local.addr().port(), 9]).await;
+    gateway.until_up(1).await;
+    let save = |text: &str| std::fs::write(gateway.home.path().join("config.toml"), text).unwrap();
+    // It has settled, and the next look is far away.
+    save(&format!("{nothing}[[alias]]\nname = \"a\"\nmodels = [\"m\"]\n"));
+    let began = Instant::now();
+    while gateway.chat("a", false).send().await.unwrap().status() != StatusCode::OK {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert_eq!(gateway.snapshot().await.nodes.len(), 1, "it never goes away");
+        assert_eq!(gateway.chat("m", false).send().await.unwrap().status(), StatusCode::OK);
+    }
+    let node = format!("{nothing}[[node]]\nname = \"nas\"\nurl = \"{}\"\n", nas.url());
+    save(&node);
+    gateway.until(|snapshot| snapshot.nodes.iter().any(|node| node.name == "nas")).await;
+    let asked = local.stats().requests_total;
+    save(nothing);
+    let found = gateway.until(|snapshot| snapshot.nodes.iter().any(|node| node.name == "ollama")).await;
+    assert!(found.gateway.found_only && local.stats().requests_total > asked);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_machines_at_all() {
     let gateway = Gateway::start("# nothing yet\n[server]\nlisten = [\"127.0.0.1:0\"]\n").await;

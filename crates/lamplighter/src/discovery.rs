@@ -23,13 +23,23 @@ pub fn ports() -> Vec<u16> {
     }
 }
 
-/// Looks again and again until somebody has configured a node. What was found once stays: it may come back.
+/// Looks again and again while no node is configured, and waits while one is. What was found once stays: it may come back.
 /// Our own ports are passed over, also those that we come to listen on meanwhile.
 pub async fn run(settings: Arc<Settings>, own_ports: impl Fn() -> Vec<u16>, stop: CancellationToken) {
     let ports = ports();
-    let http = engines::http_client();
+    let mut is_bare = settings.is_bare();
+    let mut http = None;
     let mut found: Vec<NodeConfig> = Vec::new();
     loop {
+        if !*is_bare.borrow_and_update() {
+            (http, found) = (None, Vec::new());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = is_bare.changed() => if changed.is_err() { return },
+            }
+            continue;
+        }
+        let http = http.get_or_insert_with(engines::http_client);
         let own = own_ports();
         found.retain(|node| !own.contains(&node.url.port()));
         let is_known = |port: u16| own.contains(&port) || found.iter().any(|node| node.url.port() == port);
@@ -39,11 +49,10 @@ pub async fn run(settings: Arc<Settings>, own_ports: impl Fn() -> Vec<u16>, stop
             let name = free_name(engine.word(), &found);
             found.push(NodeConfig::new(&name, url));
         }
-        if !settings.found(found.clone()).await {
-            return;
-        }
+        settings.found(found.clone()).await;
         tokio::select! {
             () = stop.cancelled() => return,
+            changed = is_bare.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(AGAIN) => {}
         }
     }

@@ -284,11 +284,9 @@ impl Lamplighter {
         let door = Arc::new(Door::new(router, guard, options.limits, stop.clone()));
         door.open(bound.opened);
         control.say_of_door(server::say(&bound.warnings, bound.taken, &info.url).await);
-        if loaded.config.nodes.is_empty() {
-            let door = door.clone();
-            let own_ports = move || door.open_now().iter().map(|open| open.address.port()).collect();
-            tasks.spawn(discovery::run(settings.clone(), own_ports, stop.clone()));
-        }
+        let listening = door.clone();
+        let own_ports = move || listening.open_now().iter().map(|open| open.address.port()).collect();
+        tasks.spawn(discovery::run(settings.clone(), own_ports, stop.clone()));
         let keeper = server::Keeper {
             door: door.clone(),
             control: control.clone(),

@@ -21,6 +21,8 @@ pub struct Settings {
     registry: Registry,
     /// What the file says of the door; told anew when its key has become another.
     server: watch::Sender<ServerConfig>,
+    /// No node is configured.
+    bare: watch::Sender<bool>,
     /// What the file says of waking.
     wake: watch::Sender<WakeRules>,
     /// One change at a time.
@@ -43,6 +45,16 @@ struct Now {
 struct Keys {
     server: Option<Result<Sensitive, String>>,
     nodes: Vec<Option<Result<Sensitive, String>>>,
+}
+
+impl Now {
+    /// Found nodes are there as long as none is configured: an edit that configures none must not take them away.
+    fn follow(&mut self, config: Config) {
+        if !config.nodes.is_empty() {
+            self.found.clear();
+        }
+        self.config = config;
+    }
 }
 
 impl Keys {
@@ -97,9 +109,10 @@ impl Settings {
     pub fn new(path: PathBuf, state: PathBuf, config: Config, registry: Registry) -> Self {
         let server = watch::Sender::new(config.server.clone());
         let wake = watch::Sender::new(config.wake.clone());
+        let bare = watch::Sender::new(config.nodes.is_empty());
         let keys = Keys::read(&config, path.parent().unwrap_or(Path::new(".")));
         let now = Mutex::new(Now { config, seen: None, found: Vec::new(), keys });
-        Self { path, state, registry, server, wake, now }
+        Self { path, state, registry, server, bare, wake, now }
     }
 
     /// The file's place.
@@ -112,6 +125,12 @@ impl Settings {
     #[must_use]
     pub fn server(&self) -> watch::Receiver<ServerConfig> {
         self.server.subscribe()
+    }
+
+    /// Whether no node is configured, as it changes.
+    #[must_use]
+    pub fn is_bare(&self) -> watch::Receiver<bool> {
+        self.bare.subscribe()
     }
 
     /// What the file says of waking, as it changes.
@@ -175,7 +194,13 @@ impl Settings {
         let mut now = self.now.lock().await;
         let text = self.keeping_found(&now, name)?;
         let text = edit::remove(&text, name).map_err(Refused::File)?;
-        self.write(&mut now, &text).await
+        self.write(&mut now, &text).await?;
+        // The only one that was found, and nobody wants it: it is not in the file, and stays away until the next look.
+        if !now.found.is_empty() {
+            now.found.clear();
+            self.apply(&mut now).await;
+        }
+        Ok(())
     }
 
     /// Replaces the whole text, within what the control API may change.
@@ -194,17 +219,13 @@ impl Settings {
         self.write(&mut now, text).await
     }
 
-    /// Takes nodes that were found on this computer, as long as none is configured. False when some are: looking can end.
-    pub async fn found(&self, found: Vec<NodeConfig>) -> bool {
+    /// Takes nodes that were found on this computer, as long as none is configured.
+    pub async fn found(&self, found: Vec<NodeConfig>) {
         let mut now = self.now.lock().await;
-        if !now.config.nodes.is_empty() {
-            return false;
-        }
-        if now.found != found {
+        if now.config.nodes.is_empty() && now.found != found {
             now.found = found;
             self.apply(&mut now).await;
         }
-        true
     }
 
     /// Reads the file again, and the keys that it refers to. When it has changed and is good, the nodes and aliases follow; when
@@ -232,8 +253,7 @@ impl Settings {
         if exists {
             self.keep(&bytes);
         }
-        now.config = parsed.config;
-        now.found.clear();
+        now.follow(parsed.config);
         self.apply(&mut now).await;
         Reloaded::Applied { warnings: parsed.warnings }
     }
@@ -292,17 +312,17 @@ impl Settings {
             .map_err(|error| Refused::File(format!("{} cannot be written: {error}", self.path.display())))?;
         self.keep(text.as_bytes());
         now.seen = Some(text.as_bytes().to_vec());
-        now.config = parsed.config;
-        now.found.clear();
+        now.follow(parsed.config);
         self.apply(now).await;
         Ok(())
     }
 
     async fn apply(&self, now: &mut Now) {
+        let found_only = now.config.nodes.is_empty();
         let keys = Keys::read(&now.config, self.base_dir());
+        self.bare.send_if_modified(|bare| std::mem::replace(bare, found_only) != found_only);
         let another_key = keys.server != now.keys.server;
         now.keys = keys;
-        let found_only = now.config.nodes.is_empty();
         let nodes = if found_only { &now.found } else { &now.config.nodes };
         let base_dir = self.base_dir();
         let watched = without_doubles(nodes).into_iter().map(|node| watched(node, base_dir)).collect();
