@@ -218,6 +218,41 @@ async fn t48_a_bomb_of_models_is_cut_and_everything_goes_on() {
     println!("a merged list of 10,000 models in {best:?}");
 }
 
+/// What can be asked for has an entry of its own, also when no list names it; and a wildcard takes over no model that is listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_name_that_is_answered_can_be_looked_up() {
+    let nas = start(profile(Profile::ollama("nas"), &["gpt-oss:20b", "gpt-oss:120b", "m"])).await;
+    let aliases = "[[alias]]\nname = \"gpt-*\"\nmodels = [\"gpt-oss:20b\"]\n[[alias]]\nname = \"coder\"\nmodels = [\"m\"]\n";
+    let gateway = Gateway::over(&[&nas], aliases).await;
+    assert_eq!(listed(&gateway).await, ["coder", "gpt-oss:120b", "gpt-oss:20b", "m"]);
+    for (asked, id, given) in [
+        ("gpt-4o", "gpt-4o", "gpt-oss:20b"),
+        ("gpt-4o@nas", "gpt-4o@nas", "gpt-oss:20b"),
+        ("gpt-oss:120b", "gpt-oss:120b", "gpt-oss:120b"),
+        ("coder:latest", "coder", "m"),
+        ("m:latest", "m", "m"),
+        ("m@nas", "m@nas", "m"),
+    ] {
+        for anthropic in [false, true] {
+            let mut request = gateway.http.get(format!("{}/v1/models/{asked}", gateway.url));
+            if anthropic {
+                request = request.header("anthropic-version", "2023-06-01");
+            }
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{asked}");
+            assert_eq!(answer.json::<Value>().await.unwrap()["id"], id, "{asked}");
+        }
+        // What the client wrote goes up as it is, and this engine knows no tag.
+        if asked == "m:latest" {
+            continue;
+        }
+        let answer = gateway.chat(asked, false).send().await.unwrap();
+        assert_eq!(answer.headers()["x-lamplighter-model"], given, "{asked}");
+    }
+    let unknown = gateway.http.get(format!("{}/v1/models/nobody", gateway.url)).send().await.unwrap();
+    assert_eq!(unknown.status(), 404);
+}
+
 /// Ollama nodes of different versions that serve the same model are named, calmly, and only as long as it is so.
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_of_ollama_that_differ_are_named() {

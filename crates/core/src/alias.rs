@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Alias {
     /// The name clients ask for; `*` matches any run of characters (`claude-*`).
     pub name: String,
-    /// Models in order of preference; `model@node` pins one to a node, and an entry may be another alias.
+    /// Models in order of preference; `model@node` pins one to a node, and an entry may be another alias by its own name.
     pub models: Vec<String>,
     /// What may happen when the machine that has its model sleeps; `None`: what `[wake]` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,38 +28,47 @@ pub struct Target<'a> {
     pub wake: Option<WakePolicy>,
 }
 
-/// Finds the alias that `name` means: an exact name first, then the wildcard with the most literal characters,
-/// then the one written first.
+/// Finds the alias that a client means by `name`: an exact name first, then the wildcard with the most literal characters,
+/// then the one written first. Wildcards catch the rest: a name that `is_listed` by some node is a model.
 #[must_use]
-pub fn find<'a>(aliases: &'a [Alias], name: &str) -> Option<&'a Alias> {
-    let exact =
-        aliases.iter().find(|alias| !is_wildcard(&alias.name) && model::key(&alias.name) == model::key(name));
-    exact.or_else(|| {
+pub fn find<'a>(aliases: &'a [Alias], name: &str, is_listed: impl FnOnce(&str) -> bool) -> Option<&'a Alias> {
+    find_exact(aliases, name).or_else(|| {
         let fitting = aliases.iter().filter(|alias| is_wildcard(&alias.name) && matches(&alias.name, name));
         // `max_by_key` takes the last of equals: reversed, the first written wins.
-        fitting.rev().max_by_key(|alias| alias.name.bytes().filter(|&b| b != b'*').count())
+        let best = fitting.rev().max_by_key(|alias| alias.name.bytes().filter(|&b| b != b'*').count());
+        best.filter(|_| !is_listed(name))
     })
+}
+
+fn find_exact<'a>(aliases: &'a [Alias], name: &str) -> Option<&'a Alias> {
+    aliases.iter().find(|alias| !is_wildcard(&alias.name) && model::key(&alias.name) == model::key(name))
 }
 
 /// The models that `name` stands for, in order: itself when no alias has that name.
 ///
-/// `model@node` in `name` pins every model of an alias that is not pinned already; `split` says what is such a name.
+/// `model@node` in `name` pins every model of an alias that is not pinned already.
 #[must_use]
-pub fn resolve<'a>(aliases: &'a [Alias], name: &'a str, split: &Split<'_>) -> Vec<Target<'a>> {
-    let mut search = Search { aliases, split, seen: Vec::new(), targets: Vec::with_capacity(2) };
+pub fn resolve<'a>(aliases: &'a [Alias], name: &'a str, names: Names<'_>) -> Vec<Target<'a>> {
+    let mut search = Search { aliases, names, seen: Vec::new(), targets: Vec::with_capacity(2) };
     search.collect(name, None, None, 0);
     search.targets
 }
 
-/// Takes a name apart: the model, and the node that it is pinned to.
-pub type Split<'s> = dyn Fn(&str) -> (&str, Option<&str>) + 's;
+/// What the fleet makes of names.
+#[derive(Clone, Copy)]
+pub struct Names<'s> {
+    /// Takes a name apart: the model, and the node that it is pinned to.
+    pub split: &'s dyn Fn(&str) -> (&str, Option<&str>),
+    /// Has some node listed a model of that name?
+    pub is_listed: &'s dyn Fn(&str) -> bool,
+}
 
-/// Longest chain of aliases that is followed. The configuration refuses cycles; this bounds what a wildcard could hide.
+/// Longest chain of aliases that is followed. The configuration refuses cycles.
 const DEPTH: usize = 16;
 
 struct Search<'a, 's> {
     aliases: &'a [Alias],
-    split: &'s Split<'s>,
+    names: Names<'s>,
     /// Aliases that were opened, each with the pin it was opened under: a second time would add nothing.
     seen: Vec<(&'a str, Option<&'a str>)>,
     targets: Vec<Target<'a>>,
@@ -67,12 +76,17 @@ struct Search<'a, 's> {
 
 impl<'a> Search<'a, '_> {
     fn collect(&mut self, name: &'a str, pin: Option<&'a str>, wake: Option<WakePolicy>, depth: usize) {
-        let (bare, own_pin) = (self.split)(name);
+        let (bare, own_pin) = (self.names.split)(name);
         let node = own_pin.or(pin);
         // An entry that is pinned inside an alias is always a real model: `qwen = ["qwen@nas"]` is a useful alias. And so is one
         // that only looks pinned: `claude-* = ["claude-sonnet-4@20250514"]`.
         let may_be_alias = depth == 0 || model::split_pin(name).1.is_none();
-        match find(self.aliases, bare) {
+        // Wildcards are for what clients ask for. An entry is what its owner means by it: `gpt-* = ["gpt-oss:20b"]` is no circle.
+        let alias = match depth {
+            0 => find(self.aliases, bare, self.names.is_listed),
+            _ => find_exact(self.aliases, bare),
+        };
+        match alias {
             Some(alias) if depth < DEPTH && may_be_alias => {
                 if self.seen.contains(&(&alias.name, node)) {
                     return;
@@ -111,7 +125,7 @@ pub fn find_cycle(aliases: &[Alias]) -> Option<Vec<String>> {
         }
         for entry in &alias.models {
             if let (bare, None) = model::split_pin(entry)
-                && let Some(next) = find(aliases, bare)
+                && let Some(next) = find_exact(aliases, bare)
                 && walk(aliases, next, path, clean)
             {
                 return true;
@@ -170,7 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn resolve<'a>(aliases: &'a [Alias], name: &'a str) -> Vec<Target<'a>> {
-        resolve_by(aliases, name, &model::split_pin)
+        resolve_by(aliases, name, Names { split: &model::split_pin, is_listed: &|_| false })
     }
 
     fn alias(name: &str, models: &[&str]) -> Alias {
@@ -218,7 +232,7 @@ mod tests {
         fn split(name: &str) -> (&str, Option<&str>) {
             if name.ends_with("@nas") { model::split_pin(name) } else { (name, None) }
         }
-        let targets = resolve_by(&aliases, "claude-x", &split);
+        let targets = resolve_by(&aliases, "claude-x", Names { split: &split, is_listed: &|_| false });
         assert_eq!(names(&targets), [("claude-sonnet-4@20250514", None), ("m", Some("nas"))]);
         assert_eq!(find_cycle(&aliases), None);
     }
@@ -229,6 +243,34 @@ mod tests {
         assert_eq!(find_cycle(&aliases), Some(vec!["a".into(), "b".into(), "a".into()]));
         assert_eq!(find_cycle(&[alias("self", &["self"])]), Some(vec!["self".into(), "self".into()]));
         assert_eq!(find_cycle(&[alias("a", &["b"]), alias("c", &["b"])]), None);
+    }
+
+    #[test]
+    fn an_entry_that_a_wildcard_would_catch_is_a_model() {
+        let aliases = [
+            alias("gpt-*", &["gpt-oss:20b"]),
+            alias("*", &["llama3.2:3b", "coder"]),
+            alias("claude-*", &["claude-sonnet-4-5"]),
+            alias("coder", &["qwen:7b@nas", "gpt-4"]),
+        ];
+        assert_eq!(find_cycle(&aliases), None);
+        assert_eq!(names(&resolve(&aliases, "gpt-4o")), [("gpt-oss:20b", None)]);
+        assert_eq!(names(&resolve(&aliases, "claude-3")), [("claude-sonnet-4-5", None)]);
+        assert_eq!(
+            names(&resolve(&aliases, "x")),
+            [("llama3.2:3b", None), ("qwen:7b", Some("nas")), ("gpt-4", None)]
+        );
+    }
+
+    #[test]
+    fn wildcards_catch_only_what_nobody_lists() {
+        let aliases = [alias("gpt-*", &["gpt-oss:20b"]), alias("*", &["small"]), alias("listed", &["m"])];
+        let is_listed = |name: &str| ["gpt-oss:120b", "listed"].contains(&name);
+        let resolve =
+            |name| resolve_by(&aliases, name, Names { split: &model::split_pin, is_listed: &is_listed });
+        assert_eq!(names(&resolve("gpt-oss:120b")), [("gpt-oss:120b", None)], "also not by a wider one");
+        assert_eq!(names(&resolve("gpt-4o")), [("gpt-oss:20b", None)]);
+        assert_eq!(names(&resolve("listed")), [("m", None)], "an alias of the whole name hides a model");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The fleet: all that routing needs to know, as one immutable value.
 
 use crate::{
-    alias::{self, Alias, Target},
+    alias::{self, Alias, Names, Target},
     catalogue::Catalogue,
     config::NodeConfig,
     health::Marks,
@@ -169,13 +169,23 @@ impl Fleet {
 
     /// Has some node listed a model of that name, even if it is gone now?
     fn lists(&self, name: &str) -> bool {
-        self.nodes.iter().any(|node| node.models.iter().any(|listed| listed.answers_to(name)))
+        // The catalogue has those of all others.
+        let is_gone = |node: &&Node| !node.state.takes_requests() && !node.sleeps();
+        let lists = |node: &Node| node.models.iter().any(|listed| listed.answers_to(name));
+        !self.catalogue.holders(name).is_empty() || self.nodes.iter().filter(is_gone).any(lists)
+    }
+
+    /// The alias that a name means: one of that very name, else a wildcard, when no node lists a model of it.
+    #[must_use]
+    pub fn alias(&self, name: &str) -> Option<&Alias> {
+        alias::find(&self.aliases, name, |name| self.lists(name))
     }
 
     /// The models that a name stands for, in order: itself when no alias has that name.
     #[must_use]
     pub fn targets<'a>(&'a self, name: &'a str) -> Vec<Target<'a>> {
-        alias::resolve(&self.aliases, name, &|name| self.asked(name))
+        let names = Names { split: &|name| self.asked(name), is_listed: &|name| self.lists(name) };
+        alias::resolve(&self.aliases, name, names)
     }
 
     /// The node of that identity.

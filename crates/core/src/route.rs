@@ -16,7 +16,7 @@ use judge::state_words;
 
 use crate::{
     affinity::Home,
-    alias::{self, Target},
+    alias::Target,
     catalogue::Offer,
     fleet::{Fleet, NodeId},
     model::{self, Model},
@@ -165,7 +165,7 @@ fn search(fleet: &Fleet, room: &Room, ask: Ask<'_>, everyone: bool) -> Result<Ro
         let Search { passed_over, asleep, .. } = search;
         return Err(Box::new(NoRoute { refusal, passed_over, asleep, looking }));
     }
-    let alias = alias::find(&fleet.aliases, name).map(|alias| alias.name.clone());
+    let alias = fleet.alias(name).map(|alias| alias.name.clone());
     Ok(RoutePlan { alias, tiers, asleep: search.asleep, passed_over: search.passed_over })
 }
 

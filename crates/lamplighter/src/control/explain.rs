@@ -3,7 +3,6 @@
 use super::Control;
 use crate::{clock, conversations};
 use lamplighter_core::{
-    alias,
     fleet::Fleet,
     mode::Mode,
     operation::Operation,
@@ -54,7 +53,7 @@ impl Control {
         let foretold = self.foretell(fleet, name, operation, up, &asleep);
         // Who sleeps may be woken: then nobody hears that nobody is up.
         let refusal = self.paused().or(if asleep.is_empty() { refusal } else { foretold.refusal });
-        let alias = alias::find(&fleet.aliases, fleet.asked(name).0).map(|alias| &alias.name);
+        let alias = fleet.alias(fleet.asked(name).0).map(|alias| &alias.name);
         let candidates: Vec<Value> = tiers
             .iter()
             .flat_map(|tier| tier.candidates.iter().map(|candidate| self.show(fleet, tier, candidate)))

@@ -41,10 +41,7 @@ pub fn models(shown: Shown<'_>) -> Value {
 /// `GET /v1/models/{id}` for a client that sends `anthropic-version`.
 #[must_use]
 pub fn model(shown: Shown<'_>, name: &str) -> Option<Value> {
-    if shown.aliases(Dialect::Anthropic).any(|(alias, _)| alias == name) {
-        return Some(value(name));
-    }
-    shown.entry(name, Dialect::Anthropic).map(|entry| value(&entry.name))
+    shown.named(name, Dialect::Anthropic).map(|named| value(named.name()))
 }
 
 fn value(name: &str) -> Value {

@@ -1,6 +1,6 @@
 //! OpenAI's shapes that we write ourselves: errors and model lists (OpenAI API reference, "Error codes" and "Models").
 
-use super::Shown;
+use super::shown::{Named, Shown};
 use bytes::Bytes;
 use lamplighter_core::{catalogue::Entry, fleet::Fleet, operation::Dialect, refusal::Refusal};
 use serde_json::{Value, json};
@@ -38,10 +38,13 @@ pub fn models(shown: Shown<'_>) -> Value {
 /// `GET /v1/models/{id}`: one of them.
 #[must_use]
 pub fn model(shown: Shown<'_>, name: &str) -> Option<Value> {
-    if let Some((alias, _)) = shown.aliases(Dialect::Openai).find(|(alias, _)| *alias == name) {
-        return Some(alias_value(alias));
-    }
-    shown.entry(name, Dialect::Openai).map(|entry| entry_value(shown.fleet, entry))
+    let named = shown.named(name, Dialect::Openai)?;
+    let mut value = match &named {
+        Named::Own(name) | Named::Alias(name) => alias_value(name),
+        Named::Model(entry, _) => entry_value(shown.fleet, entry),
+    };
+    value["id"] = named.name().into();
+    Some(value)
 }
 
 fn entry_value(fleet: &Fleet, entry: &Entry) -> Value {

@@ -20,6 +20,27 @@ pub struct Shown<'a> {
     pub default: WakePolicy,
 }
 
+/// What stands behind a name.
+pub(super) enum Named<'a, 'n> {
+    /// An alias of that name.
+    Own(&'a str),
+    /// An alias, by another name than its own.
+    Alias(&'n str),
+    /// A model, and how it was asked for when that is not by a name of its own.
+    Model(&'a Entry, Option<&'n str>),
+}
+
+impl Named<'_, '_> {
+    /// The name to show.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Own(own) => own,
+            Self::Alias(asked) => asked,
+            Self::Model(entry, asked) => asked.unwrap_or(&entry.name),
+        }
+    }
+}
+
 impl<'a> Shown<'a> {
     /// Would a request under that policy get an answer from this node?
     fn counts(&self, node: &Node, policy: Option<WakePolicy>) -> bool {
@@ -36,10 +57,20 @@ impl<'a> Shown<'a> {
             .filter(move |entry| !hidden(entry) && self.offer(entry, dialect, None, None).is_some())
     }
 
-    /// The model of that name, if a client of `dialect` could ask for it.
-    pub(super) fn entry(self, name: &str, dialect: Dialect) -> Option<&'a Entry> {
-        let entry = self.fleet.catalogue.find(name)?;
-        self.offer(entry, dialect, None, None).map(|_| entry)
+    /// What a client of `dialect` would get under that name, in any of the forms in which it could ask for it: also one that only
+    /// a wildcard catches, with `:latest` or without, pinned to a node.
+    pub(super) fn named<'n>(self, name: &'n str, dialect: Dialect) -> Option<Named<'a, 'n>> {
+        let (bare, pin) = self.fleet.asked(name);
+        // A list says that it is there: somebody gets it, even if not by the first of an alias's models.
+        let entry = self.fleet.targets(bare).iter().find_map(|target| {
+            let entry = self.fleet.catalogue.find(target.model)?;
+            self.offer(entry, dialect, target.node.or(pin), target.wake).map(|_| entry)
+        })?;
+        Some(match self.fleet.alias(bare) {
+            Some(alias) if alias::is_wildcard(&alias.name) || pin.is_some() => Named::Alias(name),
+            Some(alias) => Named::Own(&alias.name),
+            None => Named::Model(entry, pin.map(|_| name)),
+        })
     }
 
     /// Aliases that a client of `dialect` could use now, without wildcards: a pattern is no name to ask for. Each with the model
