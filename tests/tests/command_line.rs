@@ -284,7 +284,9 @@ fn help_is_for_people() {
     let (code, out, err) = run(home.path(), &["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.starts_with("One address for every model in the house\n"), "{out}");
-    for command in ["serve", "status", "models", "explain", "load", "unload", "route", "pause", "open"] {
+    for command in
+        ["serve", "status", "models", "explain", "load", "unload", "route", "pause", "resume", "open"]
+    {
         assert!(out.contains(&format!("\n  {command} ")), "{command}: {out}");
         let (code, own, _) = run(home.path(), &[command, "--help"]);
         assert!(code == 0 && own.contains(&format!("Usage: lamplighter {command}")), "{own}");

@@ -236,6 +236,12 @@ async fn local_only_is_kept_and_a_pause_is_not() {
     let mut gateway = Gateway::over(&[&nas], "").await;
     assert_eq!(gateway.chat("big:cloud", false).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(gateway.cli(&["route", "local"]).0, 0);
+    // A pause ends as it says, in what was chosen before.
+    let (code, out, _) = gateway.cli(&["pause", "1h"]);
+    assert!(code == 0 && out.contains("`lamplighter resume`"), "{out}");
+    let (code, out, _) = gateway.cli(&["resume"]);
+    assert!(code == 0 && out.contains("answered again; local only"), "{out}");
+    assert_eq!(gateway.snapshot().await.gateway.mode, Mode::Local);
     assert_eq!(gateway.cli(&["pause"]).0, 0);
     let home = gateway.take_home();
     gateway.stop(Duration::from_secs(10));
@@ -246,6 +252,17 @@ async fn local_only_is_kept_and_a_pause_is_not() {
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.text().await.unwrap().contains("local only"));
     assert_eq!(gateway.chat("m", false).send().await.unwrap().status(), StatusCode::OK);
+
+    // A choice that cannot be read is taken for the careful one.
+    let mut gateway = gateway;
+    assert_eq!(gateway.cli(&["route", "auto"]).0, 0);
+    let home = gateway.take_home();
+    gateway.stop(Duration::from_secs(10));
+    let state = std::fs::read_dir(home.path().join("state/lamplighter")).unwrap().flatten();
+    let kept = state.map(|file| file.path()).find(|file| file.to_string_lossy().contains("/mode-")).unwrap();
+    std::fs::write(kept, b"\xff\xfeauto").unwrap();
+    let gateway = Gateway::start_in(home).await;
+    assert_eq!(gateway.snapshot().await.gateway.mode, Mode::Local);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,7 @@ enum Command {
         /// The machine.
         node: String,
     },
-    /// Choose how requests are routed; `auto` also resumes after a pause.
+    /// Choose how requests are routed; that ends a pause, too.
     Route {
         /// As configured; nothing leaves the house; only machines that are up.
         #[arg(value_parser = ["auto", "local", "no-wake"])]
@@ -102,6 +102,8 @@ enum Command {
         /// For how long, like 1h or 30m; until you resume when left out.
         duration: Option<String>,
     },
+    /// End a pause; requests are routed as before it.
+    Resume,
     /// Open the pages in a browser.
     Open,
 }
@@ -128,6 +130,7 @@ impl Cli {
             Command::Sleep { node } => wake::sleep(config, &node),
             Command::Route { mode } => act::route(config, &mode),
             Command::Pause { duration } => act::pause(config, duration.as_deref()),
+            Command::Resume => act::resume(config),
             Command::Open => act::open(config),
         };
         match done {

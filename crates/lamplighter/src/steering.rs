@@ -27,7 +27,13 @@ impl Steering {
                 "no-wake" => Mode::NoWake,
                 _ => Mode::Local,
             },
-            Some(Err(_)) | None => Mode::Auto,
+            // Nobody has chosen anything yet.
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Mode::Auto,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the kept routing mode cannot be read: until you choose one, nothing leaves the house");
+                Mode::Local
+            }
+            None => Mode::Auto,
         };
         Self { routing: Mutex::new(Routing { chosen, paused_until_ms: None }), kept, changed }
     }

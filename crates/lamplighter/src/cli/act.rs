@@ -1,10 +1,11 @@
-//! `lamplighter load | unload | route | pause | open`: a person's choices, by the control API.
+//! `lamplighter load | unload | route | pause | resume | open`: a person's choices, by the control API.
 
 use super::{
     ask::{Running, block_on, interrupted},
     print,
 };
 use crate::control_file::Whose;
+use lamplighter_core::snapshot::Snapshot;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::{
@@ -57,7 +58,17 @@ pub fn pause(whose: &Whose, duration: Option<&str>) -> Result<ExitCode, String> 
     }
     order(running.send(Method::PUT, "route").json(&body), &running)?;
     let until = duration.map_or_else(String::new, |duration| format!(" for {duration}"));
-    print(&format!("Paused{until}; `lamplighter route auto` resumes.\n"))?;
+    print(&format!("Paused{until}; `lamplighter resume` ends it.\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `resume`: what was chosen before the pause is in force again, so that nobody leaves "local only" by ending one.
+pub fn resume(whose: &Whose) -> Result<ExitCode, String> {
+    let running = Running::find(whose)?;
+    order(running.send(Method::PUT, "route").json(&json!({ "mode": "resume" })), &running)?;
+    let now: Snapshot = block_on(running.ask("snapshot"))?;
+    let words = now.gateway.mode.words().map_or_else(String::new, |words| format!("; {words}"));
+    print(&format!("Requests are answered again{words}.\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
