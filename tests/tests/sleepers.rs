@@ -216,6 +216,23 @@ async fn a_sleeping_machine_whose_key_or_engine_is_written_stays_known() {
     assert_eq!(back.nodes[0].models.len(), 1);
 }
 
+/// What is written about waking counts for a machine that is off already, with the rest of the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_off_sleeps_as_soon_as_it_may_be_woken() {
+    let text = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[[node]]\nname = \"workstation\"\nurl = \"127.0.0.1:{}\"\n",
+        free_port()
+    );
+    let gateway = Gateway::start(&text).await;
+    gateway.until(|it| it.nodes[0].state == State::Away).await;
+    fs::write(file(&gateway), format!("{text}priority = 1\n[node.wake]\n")).unwrap();
+    let written = gateway.until(|it| it.nodes[0].priority == 1).await;
+    assert_eq!(written.nodes[0].state, State::Asleep);
+    fs::write(file(&gateway), format!("{text}priority = 2\npresence = \"always-on\"\n")).unwrap();
+    let written = gateway.until(|it| it.nodes[0].priority == 2).await;
+    assert_eq!(written.nodes[0].state, State::Down);
+}
+
 /// The history of a machine is worth more than a run without it.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]

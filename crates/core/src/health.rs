@@ -132,6 +132,11 @@ impl Health {
         })
     }
 
+    /// Its owner has written something else about how it comes and goes. True when something that others see has changed.
+    pub fn silence_means(&mut self, presence: Presence, now: Now) -> bool {
+        self.news(now, |health| health.probes.means(presence))
+    }
+
     /// A request could not reach the node. It goes to the end of the line until a probe has answered.
     /// True when that is news.
     pub fn suspect(&mut self) -> bool {

@@ -117,12 +117,14 @@ impl Probes {
             return;
         }
         self.gone_probes = self.gone_probes.saturating_add(1);
-        let gone = match presence {
-            Presence::AlwaysOn => State::Down,
-            Presence::Sleeps => State::Asleep,
-            Presence::ComesAndGoes => State::Away,
-        };
-        self.enter(gone, Some(why));
+        self.enter(gone(presence), Some(why));
+    }
+
+    /// Its owner says otherwise what its silence means: one that is gone is gone in that way from now on.
+    pub(super) fn means(&mut self, presence: Presence) {
+        if self.is_gone() {
+            self.state = gone(presence);
+        }
     }
 
     fn reset_counts(&mut self) {
@@ -131,5 +133,14 @@ impl Probes {
 
     fn enter(&mut self, state: State, why: Option<String>) {
         (self.state, self.why) = (state, why);
+    }
+}
+
+/// What a machine is that says nothing.
+fn gone(presence: Presence) -> State {
+    match presence {
+        Presence::AlwaysOn => State::Down,
+        Presence::Sleeps => State::Asleep,
+        Presence::ComesAndGoes => State::Away,
     }
 }

@@ -128,7 +128,12 @@ impl Entry {
         if self.config.keep_awake != config.keep_awake {
             self.naps.forgive();
         }
+        let (was, means) = (self.config.silence_means(), config.silence_means());
         self.config = Arc::new(config);
+        if was != means {
+            // The next probe of one that is gone may be a minute away, and until then nothing would wake it.
+            self.change(|health| health.silence_means(means, clock::now()));
+        }
     }
 
     /// Goes on as what `before` was: the same server, reached or watched in another way.
