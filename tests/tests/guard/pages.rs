@@ -141,7 +141,7 @@ async fn cors_t05() {
         }
         let reply = ask(&gateway, "OPTIONS", target, &[&format!("Origin: {LISTED}"), PREFLIGHT]).await;
         assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, LISTED), "{target}");
-        assert_eq!(reply.header("vary"), "Origin");
+        assert_eq!(reply.header("vary"), "Origin, Access-Control-Request-Headers");
         assert!(reply.header("access-control-allow-methods").contains("POST"));
         for name in ["authorization", "content-type", "x-api-key", "anthropic-version"] {
             assert!(reply.header("access-control-allow-headers").contains(name), "{name}");
@@ -153,6 +153,28 @@ async fn cors_t05() {
         assert!(reply.headers.get_all("vary").iter().any(|vary| vary == "Origin"), "{method} {target}");
     }
     assert_eq!(node.stats().paths.get("/v1/chat/completions"), None, "a page must say that its JSON is JSON");
+}
+
+/// Official clients in a page send headers of their own, and other ones with their next version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_page_may_send_what_its_client_sends() {
+    let (_node, gateway) = house().await;
+    let origin = format!("Origin: {LISTED}");
+    let ask_for = async |names: &str| {
+        let wanted = format!("Access-Control-Request-Headers: {names}");
+        let reply = ask(&gateway, "OPTIONS", "/v1/messages", &[&origin, PREFLIGHT, &wanted]).await;
+        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, LISTED));
+        reply.header("access-control-allow-headers").to_owned()
+    };
+    let sdks = "anthropic-dangerous-direct-browser-access,authorization,content-type,openai-beta,x-lamplighter-class,\
+        x-lamplighter-node,x-session-id,x-stainless-arch,x-stainless-retry-count";
+    assert_eq!(ask_for(sdks).await, sdks);
+    // What is no list of names is not repeated, and gets what everybody gets.
+    let long = vec!["x-stainless-lang"; 200].join(",");
+    for odd in ["*, a b", "x-a,,x-b", "x-a: b", &long, "", "x-\u{e9}"] {
+        let granted = ask_for(odd).await;
+        assert!(granted.starts_with("authorization, content-type,"), "{odd:?}: {granted:?}");
+    }
 }
 
 /// The desktop window's origins open the control API and nothing else; it sees our refusals too.

@@ -9,7 +9,7 @@ mod tests;
 use super::call::printable;
 use crate::secrets::Sensitive;
 use axum::{body::Body, response::Response};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use lamplighter_core::refusal::Refusal;
 use sha2::{Digest, Sha256};
 use std::net::{IpAddr, SocketAddr};
@@ -144,7 +144,7 @@ impl Guard {
             self.trust(host, local).ok_or_else(|| Refusal::HostNotAllowed { host: printable(host, 100) })?;
         let (is_browser, cors) = self.origin(uri, headers, host)?;
         if *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-            return Ok(Passed::Preflight(Box::new(preflight(cors))));
+            return Ok(Passed::Preflight(Box::new(preflight(cors, headers))));
         }
         if trust == Trust::NeedsKey && !presented_keys(headers).any(|key| self.keyring.opens(key)) {
             return Ok(Passed::KeyNeeded { cors });
@@ -275,7 +275,22 @@ fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-fn preflight(cors: Option<HeaderValue>) -> Response {
+/// Headers that a listed page may send, whether its browser asks for them or not.
+const PAGES_SEND: &str = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta, last-event-id, idempotency-key";
+/// Longest list of headers that is granted as it was asked for.
+const ASKED_CAP: usize = 2 << 10;
+
+/// The headers that a page asks to send, when they are names and not too many. Whoever is on the list may send any: official
+/// clients add new ones with every version, and what goes up to a node is chosen elsewhere.
+fn asked(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    let (asked, None) = (lines.next()?, lines.next()) else { return None };
+    let is_name = |name: &str| !name.is_empty() && HeaderName::try_from(name).is_ok();
+    let text = asked.to_str().ok().filter(|text| text.len() <= ASKED_CAP)?;
+    text.split(',').map(str::trim).all(is_name).then(|| asked.clone())
+}
+
+fn preflight(cors: Option<HeaderValue>, request: &HeaderMap) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
@@ -285,15 +300,11 @@ fn preflight(cors: Option<HeaderValue>) -> Response {
             header::ACCESS_CONTROL_ALLOW_METHODS,
             HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"),
         );
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static(
-                "authorization, content-type, x-api-key, anthropic-version, anthropic-beta, last-event-id, idempotency-key",
-            ),
-        );
+        let may_send = asked(request).unwrap_or(HeaderValue::from_static(PAGES_SEND));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, may_send);
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     }
-    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    headers.insert(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
     response
 }
 
