@@ -235,7 +235,13 @@ async fn local_only_is_kept_and_a_pause_is_not() {
     let nas = SimNode::start(cloudy).await.unwrap();
     let mut gateway = Gateway::over(&[&nas], "").await;
     assert_eq!(gateway.chat("big:cloud", false).send().await.unwrap().status(), StatusCode::OK);
+    let lists = async |gateway: &Gateway| {
+        let url = format!("{}/v1/models", gateway.url);
+        gateway.http.get(url).send().await.unwrap().text().await.unwrap()
+    };
+    assert!(lists(&gateway).await.contains("big:cloud"));
     assert_eq!(gateway.cli(&["route", "local"]).0, 0);
+    assert!(!lists(&gateway).await.contains("big:cloud"), "what nobody can get is in no list");
     // A pause ends as it says, in what was chosen before.
     let (code, out, _) = gateway.cli(&["pause", "1h"]);
     assert!(code == 0 && out.contains("`lamplighter resume`"), "{out}");
@@ -250,7 +256,11 @@ async fn local_only_is_kept_and_a_pause_is_not() {
     assert_eq!(gateway.snapshot().await.gateway.mode, Mode::Local);
     let refused = gateway.chat("big:cloud", false).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(refused.text().await.unwrap().contains("local only"));
+    let text = refused.text().await.unwrap();
+    assert!(
+        text.contains("local only") && text.contains("is out of the house") && !text.contains("is is"),
+        "{text}"
+    );
     assert_eq!(gateway.chat("m", false).send().await.unwrap().status(), StatusCode::OK);
 
     // A choice that cannot be read is taken for the careful one.

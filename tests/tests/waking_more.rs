@@ -318,6 +318,8 @@ async fn in_quiet_hours_no_request_wakes_and_a_click_does() {
         let said: Value = refused.json().await.unwrap();
         assert_eq!(said["error"]["code"], "node_asleep", "{said}");
         assert!(said["error"]["message"].as_str().unwrap().contains("quiet hours"), "{said}");
+        let listed = gateway.http.get(format!("{}/v1/models", gateway.url)).send().await.unwrap();
+        assert!(!listed.text().await.unwrap().contains("qwen3:8b"), "nobody can get it now");
     }
     assert_eq!(card.more(), 0);
     assert!(asleep(&gateway.snapshot().await));
@@ -399,4 +401,26 @@ fn the_demos_workstation_sleeps_and_is_woken_by_a_real_packet() {
     let _ = serve.kill();
     let _ = serve.wait();
     shown.unwrap();
+}
+
+/// A model that only embeds wakes its machine by an alias that says so, and by its own name it is not to be had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeping_model_that_only_embeds_is_listed_by_who_can_get_it() {
+    let (card, port) = (Card::new().await, free_port());
+    let embeds = SimModel::new("nomic:v1").capabilities(["embedding"]);
+    let profile = Profile::ollama("workstation").port(port).model(SimModel::new("m:1b")).model(embeds);
+    let machine = SimNode::start(profile).await.unwrap();
+    let alias = "[[alias]]\nname = \"embed\"\nmodels = [\"nomic:v1\"]\nwake = \"wait\"\n";
+    let gateway = Gateway::start(&format!("{}{alias}", config(port, &card))).await;
+    gateway.until_up(1).await;
+    let lists = async || {
+        let list = gateway.http.get(format!("{}/v1/models", gateway.url)).send().await.unwrap();
+        let list: serde_json::Value = list.json().await.unwrap();
+        let ids =
+            list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(lists().await, ["embed", "m:1b", "nomic:v1"]);
+    falls_asleep(machine, &gateway).await;
+    assert_eq!(lists().await, ["embed", "m:1b"]);
 }

@@ -42,7 +42,7 @@ impl Search<'_> {
             });
         }
         if local_only && (node.config.url.is_cloud() || listed.remote) {
-            return Err("is out of the house, and the mode is \"local only\"".into());
+            return Err("out of the house, and the mode is \"local only\"".into());
         }
         if let Some(blocked) = node.marks.blocked.iter().find(|it| it.model == model::key(&listed.name)) {
             return Err(blocked.why.clone());

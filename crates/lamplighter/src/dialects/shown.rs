@@ -5,8 +5,9 @@ use lamplighter_core::{
     catalogue::Entry,
     fleet::{Fleet, Node},
     model::{Model, key},
+    node::State,
     operation::Dialect,
-    wake::WakePolicy,
+    wake::{Condition, Kind, Verdict, WakePolicy, Wish},
 };
 
 /// A fleet, and whether its sleeping machines count.
@@ -16,6 +17,10 @@ pub struct Shown<'a> {
     pub fleet: &'a Fleet,
     /// Requests may wake machines just now.
     pub may_wake: bool,
+    /// These are quiet hours: only a machine that is being woken already comes.
+    pub quiet: bool,
+    /// Nothing may leave the house.
+    pub local_only: bool,
     /// What `[wake]` says for names that are no alias.
     pub default: WakePolicy,
 }
@@ -42,9 +47,23 @@ impl Named<'_, '_> {
 }
 
 impl<'a> Shown<'a> {
-    /// Would a request under that policy get an answer from this node?
-    fn counts(&self, node: &Node, policy: Option<WakePolicy>) -> bool {
-        !node.sleeps() || self.may_wake && policy.unwrap_or(self.default) != WakePolicy::Never
+    /// Would a request for that model under that policy get an answer from this node?
+    fn counts(&self, node: &Node, model: &Model, policy: Option<WakePolicy>) -> bool {
+        if self.local_only && (node.config.url.is_cloud() || model.remote) {
+            return false;
+        }
+        if !node.sleeps() {
+            return true;
+        }
+        // As a request's own wish is judged; whether it is a moment too soon for another try is nothing for a list.
+        let kind = if model.embeds_only() { Kind::Embed } else { Kind::Generate };
+        let wish = Wish { kind, alias: policy, default: self.default, forbidden: !self.may_wake };
+        let condition = match node.state {
+            State::Waking(_) => Condition::Waking,
+            _ if self.quiet => Condition::Quiet,
+            _ => Condition::Asleep,
+        };
+        !matches!(wish.verdict(condition), Verdict::Pass(_))
     }
 
     /// Every model that a client of `dialect` could ask for by its own name.
@@ -97,10 +116,11 @@ impl<'a> Shown<'a> {
     ) -> Option<&'a Model> {
         entry.offers.iter().find_map(|offer| {
             let node = &self.fleet.nodes[offer.node];
+            let model = &node.models[offer.model];
             let fits = node.dialects.speaks(dialect)
                 && pin.is_none_or(|pin| pin == node.name())
-                && self.counts(node, policy);
-            fits.then(|| &node.models[offer.model])
+                && self.counts(node, model, policy);
+            fits.then_some(model)
         })
     }
 }

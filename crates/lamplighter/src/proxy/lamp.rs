@@ -52,8 +52,15 @@ impl Proxy {
     /// What a list shows now: a sleeping machine's models where asking for one may wake it.
     #[must_use]
     pub fn shown<'a>(&self, fleet: &'a Fleet) -> Shown<'a> {
-        let may_wake = self.steering.mode() != Mode::NoWake;
-        Shown { fleet, may_wake, default: self.waker.default_policy() }
+        let mode = self.steering.mode();
+        let (may_wake, local_only) = (mode != Mode::NoWake, mode == Mode::Local);
+        Shown {
+            fleet,
+            may_wake,
+            quiet: self.waker.is_quiet(),
+            local_only,
+            default: self.waker.default_policy(),
+        }
     }
 }
 
