@@ -101,6 +101,22 @@ async fn two_clients_take_turns_and_positions_are_true() {
     assert_eq!(served(&node)[1..], ["ann-0", "bob-0", "ann-1", "bob-1", "ann-2", "ann-3"]);
 }
 
+/// Apps that were given the same key are told apart by what they call themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_with_the_same_key_take_turns() {
+    let (node, gateway, holder) = held().await;
+    let mut waiting = Vec::new();
+    for (agent, id) in [("batch/1", "b-0"), ("batch/1", "b-1"), ("batch/1", "b-2"), ("chat/1", "c-0")] {
+        waiting.push(spawn(chat(&gateway, "m", "sk-dummy", 5, id).header("user-agent", agent)));
+        gateway.until(|s| s.requests.iter().any(|r| r.id == id && r.ahead.is_some())).await;
+    }
+    holder.abort();
+    for end in join_all(waiting).await {
+        assert_eq!(end.unwrap().status, 200);
+    }
+    assert_eq!(served(&node)[1..], ["b-0", "c-0", "b-1", "b-2"]);
+}
+
 /// A client that fills the line shuts nobody out: its newest request makes room.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_line_makes_room_for_somebody_else() {

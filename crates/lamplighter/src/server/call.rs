@@ -17,7 +17,7 @@ use lamplighter_core::{
     wake::{CLASS_HEADER, is_auxiliary_class},
 };
 use std::{
-    hash::{BuildHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv4Addr},
     sync::{
         LazyLock,
@@ -142,15 +142,11 @@ fn hops(headers: &HeaderMap) -> usize {
     counted.map(|hops: Option<usize>| hops.unwrap_or(HOPS)).fold(named, usize::max)
 }
 
-/// Until keys exist a client is the presented key, else its program and address.
+/// Until keys tell clients apart a client is its key, program and address together: apps that had to be given some key mostly have
+/// the same one, and so have all that know the door's.
 fn client(headers: &HeaderMap, agent: &str, peer: IpAddr) -> Client {
     static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    let mut hasher = HASH.build_hasher();
-    match presented_keys(headers).next() {
-        Some(key) => (0u8, key).hash(&mut hasher),
-        None => (1u8, agent, peer).hash(&mut hasher),
-    }
-    Client(hasher.finish())
+    Client(HASH.hash_one((presented_keys(headers).next(), agent, peer)))
 }
 
 fn goes_up(headers: &HeaderMap, id: &str, hops: usize) -> HeaderMap {
