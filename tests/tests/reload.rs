@@ -65,6 +65,34 @@ async fn what_is_edited_counts_and_what_is_broken_does_not() {
     assert_eq!(left.nodes[0].name, "gpu");
 }
 
+/// What was told of the file is told as long as it is so: a file that comes back is not broken any more, and a change by the control
+/// API takes no warning away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_the_file_is_so_as_long_as_it_is_told() {
+    let nas = node("nas", 500.0).await;
+    let text = config(&[(&nas, "")], "[[alias]]\nname = \"a\"\nmodels = [\"m@nowhere\"]\n");
+    let gateway = Gateway::start(&text).await;
+    let warned = |it: &Snapshot| it.problems.iter().any(|p| p.message.contains("nowhere"));
+    let broken = |it: &Snapshot| it.problems.iter().any(|p| p.message.contains("stays so"));
+    gateway.until(|it| warned(it) && !broken(it)).await;
+
+    // A folder in its place cannot be read, whoever asks.
+    let (place, aside) = (file(&gateway), gateway.home.path().join("aside"));
+    fs::rename(&place, &aside).unwrap();
+    fs::create_dir(&place).unwrap();
+    gateway.until(broken).await;
+    fs::remove_dir(&place).unwrap();
+    fs::rename(&aside, &place).unwrap();
+    gateway.until(|it| warned(it) && !broken(it)).await;
+
+    let url = format!("{}/control/v1/nodes/nas", gateway.url);
+    let change =
+        gateway.http.patch(url).bearer_auth(&gateway.token).json(&serde_json::json!({ "priority": 3 }));
+    assert_eq!(change.send().await.unwrap().status(), StatusCode::OK);
+    let changed = gateway.until(|it| it.nodes[0].priority == 3).await;
+    assert!(warned(&changed), "{:?}", changed.problems);
+}
+
 /// 200 streams and 100 edits: nodes come, go and get other names and settings, and the port changes. A removed node takes
 /// nothing new and what runs there may finish; a closed port takes nothing new and what came in by it may finish.
 #[tokio::test(flavor = "multi_thread")]

@@ -32,12 +32,23 @@ pub struct Settings {
 #[derive(Debug)]
 struct Now {
     config: Config,
-    /// The file's bytes as they were last looked at, good or not; `None` before the first look.
-    seen: Option<Vec<u8>>,
+    /// The file as it was last looked at.
+    seen: Seen,
     /// Nodes found on this computer while none is configured. They live in memory until the first write keeps them.
     found: Vec<NodeConfig>,
     /// What its references to keys led to when they were last followed: a key may change while the file stays as it is.
     keys: Keys,
+}
+
+/// The file as it was last looked at.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    /// Not since it was loaded.
+    Never,
+    /// It could not be read, which was told: when it can be, that is news even if it says what it said.
+    Unreadable,
+    /// Its bytes, good or not.
+    Bytes(Vec<u8>),
 }
 
 /// Keys as they were read, or why they could not be.
@@ -97,10 +108,12 @@ pub enum Reloaded {
 }
 
 /// What a change did besides what was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Changed {
     /// A node's key was dropped with its old address.
     pub key_dropped: bool,
+    /// What somebody should look at although it works, in the whole file as it is now.
+    pub warnings: Vec<Located>,
 }
 
 impl Settings {
@@ -111,7 +124,7 @@ impl Settings {
         let wake = watch::Sender::new(config.wake.clone());
         let bare = watch::Sender::new(config.nodes.is_empty());
         let keys = Keys::read(&config, path.parent().unwrap_or(Path::new(".")));
-        let now = Mutex::new(Now { config, seen: None, found: Vec::new(), keys });
+        let now = Mutex::new(Now { config, seen: Seen::Never, found: Vec::new(), keys });
         Self { path, state, registry, server, bare, wake, now }
     }
 
@@ -166,7 +179,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Refused`]; nothing was written.
-    pub async fn add(&self, node: &NewNode) -> Result<(), Refused> {
+    pub async fn add(&self, node: &NewNode) -> Result<Changed, Refused> {
         let mut now = self.now.lock().await;
         let text = edit::add(&self.text()?, &now.found, node).map_err(Refused::File)?;
         self.no_twin(&text, &node.name)?;
@@ -182,32 +195,32 @@ impl Settings {
         let text = self.keeping_found(&now, name)?;
         let (text, key_dropped) = edit::change(&text, name, change).map_err(Refused::File)?;
         self.no_twin(&text, change.name.as_deref().unwrap_or(name))?;
-        self.write(&mut now, &text).await?;
-        Ok(Changed { key_dropped })
+        let changed = self.write(&mut now, &text).await?;
+        Ok(Changed { key_dropped, ..changed })
     }
 
     /// Removes a node.
     ///
     /// # Errors
     /// [`Refused`]; nothing was written.
-    pub async fn remove(&self, name: &str) -> Result<(), Refused> {
+    pub async fn remove(&self, name: &str) -> Result<Changed, Refused> {
         let mut now = self.now.lock().await;
         let text = self.keeping_found(&now, name)?;
         let text = edit::remove(&text, name).map_err(Refused::File)?;
-        self.write(&mut now, &text).await?;
+        let changed = self.write(&mut now, &text).await?;
         // The only one that was found, and nobody wants it: it is not in the file, and stays away until the next look.
         if !now.found.is_empty() {
             now.found.clear();
             self.apply(&mut now).await;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Replaces the whole text, within what the control API may change.
     ///
     /// # Errors
     /// [`Refused`]; nothing was written.
-    pub async fn replace(&self, text: &str) -> Result<(), Refused> {
+    pub async fn replace(&self, text: &str) -> Result<Changed, Refused> {
         let mut now = self.now.lock().await;
         if let Some(field) = edit::forbidden_field(&self.text()?, text) {
             return Err(Refused::Forbidden(field.into()));
@@ -234,12 +247,15 @@ impl Settings {
         let mut now = self.now.lock().await;
         let bytes = match config::read(&self.path) {
             Ok(bytes) => bytes.unwrap_or_default(),
-            Err(complaint) => return Reloaded::Broken(vec![complaint]),
+            Err(complaint) => {
+                now.seen = Seen::Unreadable;
+                return Reloaded::Broken(vec![complaint]);
+            }
         };
-        if now.seen.as_ref() == Some(&bytes) {
+        let before = std::mem::replace(&mut now.seen, Seen::Bytes(bytes.clone()));
+        if before == now.seen {
             return self.follow_keys(&mut now).await;
         }
-        let first = now.seen.replace(bytes.clone()).is_none();
         // A file that was taken away configures nothing, as at the start; one that was emptied is damaged.
         let exists = self.path.exists();
         let parsed = if exists { config::parse(&bytes, &self.path) } else { config::parse(b"#", &self.path) };
@@ -247,7 +263,7 @@ impl Settings {
             Ok(parsed) => parsed,
             Err(complaints) => return Reloaded::Broken(complaints),
         };
-        if first && parsed.config == now.config {
+        if before == Seen::Never && parsed.config == now.config {
             return self.follow_keys(&mut now).await;
         }
         if exists {
@@ -306,15 +322,15 @@ impl Settings {
     }
 
     /// Checks, writes, and lets the nodes follow.
-    async fn write(&self, now: &mut Now, text: &str) -> Result<(), Refused> {
+    async fn write(&self, now: &mut Now, text: &str) -> Result<Changed, Refused> {
         let parsed = config::parse(text.as_bytes(), &self.path).map_err(Refused::Invalid)?;
         config::write_atomically(&self.path, text.as_bytes(), config::mode_of(&self.path))
             .map_err(|error| Refused::File(format!("{} cannot be written: {error}", self.path.display())))?;
         self.keep(text.as_bytes());
-        now.seen = Some(text.as_bytes().to_vec());
+        now.seen = Seen::Bytes(text.as_bytes().to_vec());
         now.follow(parsed.config);
         self.apply(now).await;
-        Ok(())
+        Ok(Changed { key_dropped: false, warnings: parsed.warnings })
     }
 
     async fn apply(&self, now: &mut Now) {

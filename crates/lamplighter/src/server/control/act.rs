@@ -2,9 +2,13 @@
 
 use super::{House, say::No};
 use crate::{
-    config::edit::{NewNode, NodeChange},
+    config::{
+        Located,
+        edit::{NewNode, NodeChange},
+    },
+    control::CONFIG,
     discovery,
-    settings::Refused,
+    settings::{Changed, Refused},
 };
 use axum::{
     Json,
@@ -13,7 +17,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use lamplighter_core::{config::parse_duration_ms, mode::Mode, node_url::NodeUrl};
+use lamplighter_core::{
+    config::parse_duration_ms,
+    mode::Mode,
+    node_url::NodeUrl,
+    snapshot::{Level, Problem},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -106,12 +115,24 @@ pub async fn route(State(house): State<House>, body: Bytes) -> Done {
     done()
 }
 
+/// The file has been written: what there is to say of it now takes the place of what was said of it before.
+fn say(house: &House, changed: &Changed) {
+    let notice = |warning: &Located| Problem {
+        code: CONFIG.into(),
+        level: Level::Notice,
+        message: warning.to_string(),
+        hint: None,
+        node: None,
+    };
+    house.control.say_of_config(changed.warnings.iter().map(notice).collect());
+}
+
 /// `POST nodes`: adds a node to the file.
 pub async fn add_node(State(house): State<House>, body: Bytes) -> Done {
     let node: NewNode = read_node(&body)?;
     not_ourselves(&house, &node.url)?;
-    house.control.settings().add(&node).await?;
-    house.control.say_of_config(Vec::new());
+    let changed = house.control.settings().add(&node).await?;
+    say(&house, &changed);
     Ok((StatusCode::CREATED, Json(json!({ "name": node.name }))).into_response())
 }
 
@@ -120,7 +141,7 @@ pub async fn change_node(State(house): State<House>, Path(name): Path<String>, b
     let change: NodeChange = read_node(&body)?;
     not_ourselves(&house, change.url.as_deref().unwrap_or_default())?;
     let changed = house.control.settings().change(&name, &change).await?;
-    house.control.say_of_config(Vec::new());
+    say(&house, &changed);
     Ok(Json(json!({ "key_dropped": changed.key_dropped })).into_response())
 }
 
@@ -147,8 +168,8 @@ fn not_ourselves(house: &House, url: &str) -> Result<(), No> {
 
 /// `DELETE nodes/{name}`: takes a node out of the file. What runs there may finish.
 pub async fn remove_node(State(house): State<House>, Path(name): Path<String>) -> Done {
-    house.control.settings().remove(&name).await?;
-    house.control.say_of_config(Vec::new());
+    let changed = house.control.settings().remove(&name).await?;
+    say(&house, &changed);
     done()
 }
 
@@ -199,8 +220,8 @@ struct Text {
 /// `PUT config` with `{"text"}`: replaces the file's text, within what may be changed from here.
 pub async fn put_config(State(house): State<House>, body: Bytes) -> Done {
     let Text { text } = read(&body)?;
-    house.control.settings().replace(&text).await?;
-    house.control.say_of_config(Vec::new());
+    let changed = house.control.settings().replace(&text).await?;
+    say(&house, &changed);
     done()
 }
 
