@@ -284,6 +284,42 @@ async fn r88_a_port_that_cannot_be_had_leaves_the_old_one() {
     assert!(told.problems.is_empty() && told.offers.is_empty(), "{:?}", told.problems);
 }
 
+/// An address that another one covers is no second listener: neither at the start, in whatever order, nor in an edit.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_address_of_a_port_covers_the_single_ones() {
+    let nas = node("nas", 500.0).await;
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("key"), "k1\n").unwrap();
+    fs::set_permissions(home.path().join("key"), PermissionsExt::from_mode(0o600)).unwrap();
+    let port = free_port();
+    let text = |listen: &[&str]| {
+        let listen: Vec<String> = listen.iter().map(|ip| format!("{ip}:{port}")).collect();
+        let written = format!("listen = {listen:?}\nkey = \"file:key\"");
+        config(&[(&nas, "")], "").replacen("listen = [\"127.0.0.1:0\"]", &written, 1)
+    };
+    fs::write(home.path().join("config.toml"), text(&["127.0.0.1", "0.0.0.0"])).unwrap();
+    let gateway = Gateway::start_in(home).await;
+    let all = format!("http://0.0.0.0:{port}");
+    assert_eq!(gateway.snapshot().await.gateway.listening, std::slice::from_ref(&all));
+    let listening = async |wanted: &str| {
+        wait_until(async || {
+            let url = format!("{}/control/v1/snapshot", gateway.url);
+            let Ok(answer) = gateway.http.get(url).bearer_auth(&gateway.token).send().await else {
+                return false;
+            };
+            let told = answer.json::<Snapshot>().await;
+            told.is_ok_and(|it| it.gateway.listening == [wanted.to_owned()] && it.problems.is_empty())
+        })
+        .await;
+    };
+    save(&gateway, &text(&["127.0.0.1"]));
+    listening(&format!("http://127.0.0.1:{port}")).await;
+    save(&gateway, &text(&["0.0.0.0", "127.0.0.1"]));
+    listening(&all).await;
+    gateway.until_up(1).await;
+    assert_eq!(gateway.chat("short", false).send().await.unwrap().status(), StatusCode::OK);
+}
+
 /// One address of a port, then all of them: the two cannot be open together. What runs lives on.
 #[tokio::test(flavor = "multi_thread")]
 async fn r88_from_loopback_to_every_address_of_the_same_port() {

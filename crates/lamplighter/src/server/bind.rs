@@ -60,13 +60,18 @@ pub fn bind(server: &ServerConfig, open: &[Open<()>]) -> Result<Bound, Unbound> 
     let mut bound = Bound { warnings: super::open_files::allow().into_iter().collect(), ..Bound::default() };
     // `localhost:0` and the two default listeners are one door: the second family takes the port that the first one got.
     let mut chosen_port = None;
+    let wanted = wanted(server);
     for &entry in &server.listen {
-        let same: Vec<SocketAddr> = open.iter().filter(|o| o.entry == entry).map(|o| o.address).collect();
+        let addresses = addresses(entry, server);
+        let same: Vec<SocketAddr> = open
+            .iter()
+            .filter(|open| open.entry == entry && stays(open, &addresses, &wanted))
+            .map(|open| open.address)
+            .collect();
         if !same.is_empty() {
             bound.addresses.extend(same);
             continue;
         }
-        let addresses = addresses(entry, server);
         if addresses.is_empty() {
             let none = "listen = \"docker\": there is no Docker bridge (docker0) on this machine";
             bound.warnings.push(none.into());
@@ -74,6 +79,9 @@ pub fn bind(server: &ServerConfig, open: &[Open<()>]) -> Result<Bound, Unbound> 
         for mut address in addresses {
             if address.port() == 0 && address.ip().is_loopback() {
                 address.set_port(chosen_port.unwrap_or(0));
+            }
+            if covered(address, &wanted) || bound.addresses.contains(&address) {
+                continue;
             }
             if open.iter().any(|open| open.address == address) {
                 bound.addresses.push(address);
@@ -117,15 +125,39 @@ pub fn bind(server: &ServerConfig, open: &[Open<()>]) -> Result<Bound, Unbound> 
 /// port and a single one cannot be open together.
 #[must_use]
 pub fn in_the_way(server: &ServerConfig, open: &[Open<()>]) -> Vec<SocketAddr> {
-    let wanted: Vec<SocketAddr> =
-        server.listen.iter().flat_map(|&entry| addresses(entry, server)).filter(|a| a.port() != 0).collect();
-    let stays = |open: &Open<()>| server.listen.contains(&open.entry) || wanted.contains(&open.address);
+    let wanted = wanted(server);
+    let is_wanted = |entry: Listen, open: &Open<()>| {
+        entry == open.entry && stays(open, &addresses(entry, server), &wanted)
+    };
+    let stays = |open: &Open<()>| {
+        server.listen.iter().any(|&entry| is_wanted(entry, open))
+            || wanted.contains(&open.address) && !covered(open.address, &wanted)
+    };
     let clash = |a: &SocketAddr, b: &SocketAddr| {
         let one_is_all = a.ip().is_unspecified() || b.ip().is_unspecified();
         a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && a != b && one_is_all
     };
     let blocks = |open: &&Open<()>| !stays(open) && wanted.iter().any(|wanted| clash(wanted, &open.address));
     open.iter().filter(blocks).map(|open| open.address).collect()
+}
+
+/// Every address that is wanted, but for those whose port is still to be chosen.
+fn wanted(server: &ServerConfig) -> Vec<SocketAddr> {
+    server.listen.iter().flat_map(|&entry| addresses(entry, server)).filter(|a| a.port() != 0).collect()
+}
+
+/// Is a listener that was opened for an entry still what that entry means, now that it means `addresses`? Docker's has the port of
+/// another entry, which may have changed; one without an address of its own at present stays as it is.
+fn stays(open: &Open<()>, addresses: &[SocketAddr], wanted: &[SocketAddr]) -> bool {
+    let is_its_own = |address: &SocketAddr| address.port() == 0 || *address == open.address;
+    !covered(open.address, wanted) && (addresses.is_empty() || addresses.iter().any(is_its_own))
+}
+
+/// Does a listener on every address of that family and port answer there as well? The two cannot be open together.
+fn covered(address: SocketAddr, wanted: &[SocketAddr]) -> bool {
+    let covers = |all: &SocketAddr| all.ip().is_unspecified() && all.port() == address.port();
+    !address.ip().is_unspecified()
+        && wanted.iter().any(|all| covers(all) && all.is_ipv4() == address.is_ipv4())
 }
 
 fn addresses(entry: Listen, server: &ServerConfig) -> Vec<SocketAddr> {
@@ -216,4 +248,21 @@ fn listening_inode(address: SocketAddr) -> Option<String> {
         (fields.get(1)?.ends_with(&port) && *fields.get(3)? == "0A")
             .then(|| fields.get(9).map(|&inode| inode.to_owned()))?
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_listener_goes_along_with_the_port() {
+        let open = |at: &str| Open { entry: Listen::Docker, address: at.parse().unwrap(), listener: () };
+        let bridge: [SocketAddr; 1] = ["172.17.0.1:11500".parse().unwrap()];
+        assert!(stays(&open("172.17.0.1:11500"), &bridge, &bridge));
+        assert!(!stays(&open("172.17.0.1:11400"), &bridge, &bridge), "the port is another");
+        assert!(stays(&open("172.17.0.1:11400"), &[], &[]), "the bridge is gone for a moment");
+        let all: [SocketAddr; 1] = ["0.0.0.0:11500".parse().unwrap()];
+        assert!(!stays(&open("172.17.0.1:11500"), &bridge, &all), "covered");
+        assert!(!covered("[::1]:11500".parse().unwrap(), &all) && !covered(all[0], &all));
+    }
 }
