@@ -7,12 +7,13 @@ use lamplighter_core::{node::State, snapshot::Snapshot};
 use lamplighter_simnode::{Profile, SimModel, SimNode};
 use lamplighter_tests::{
     card::free_port,
-    house::{Gateway, PATIENCE, config},
+    house::{Gateway, PATIENCE, command, config},
 };
 use reqwest::StatusCode;
 use std::{
     collections::HashSet,
     fs,
+    io::BufRead,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     time::{Duration, Instant},
@@ -149,6 +150,12 @@ async fn r88_a_changed_port_is_followed_by_everybody() {
     let old = gateway.url.clone();
     let stream = gateway.chat("m", true).send().await.unwrap();
     let mut events = gateway.control("events").await;
+    let mut watch = command(gateway.home.path(), &["status", "--watch", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = std::io::BufReader::new(watch.stdout.take().unwrap());
+    assert!(shown.read_line(&mut String::new()).unwrap() > 0, "it looks before the move");
     let port = free_port();
     let text = config(&[(&nas, "")], "");
     save(&gateway, &text.replace("127.0.0.1:0", &format!("localhost:{port}")));
@@ -162,6 +169,18 @@ async fn r88_a_changed_port_is_followed_by_everybody() {
     assert_eq!(gateway.look_for_it(), new);
     assert_eq!(gateway.chat("short", false).send().await.unwrap().status(), StatusCode::OK);
     assert!(gateway.cli(&["status"]).1.starts_with(&new));
+    // Whoever watches goes along: the first line from the new place names an edit that came after the move.
+    save(
+        &gateway,
+        &text.replace("127.0.0.1:0", &format!("localhost:{port}")).replace("\"nas\"", "\"attic\""),
+    );
+    let seen = tokio::task::spawn_blocking(move || {
+        shown.lines().map_while(Result::ok).any(|line| line.contains("\"attic\""))
+    });
+    let seen = tokio::time::timeout(PATIENCE, seen).await;
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(seen.unwrap().unwrap());
     let shown = gateway.snapshot().await.gateway;
     assert_eq!((shown.base_url, &shown.listening[0]), (new.clone(), &new));
     let place = old.trim_start_matches("http://").to_owned();

@@ -12,10 +12,14 @@ use lamplighter_core::{
     view,
 };
 use std::{io::IsTerminal, process::ExitCode, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Events have no last one: the stream is watched for silence instead.
 const ENDLESS: Duration = Duration::from_secs(u32::MAX as u64);
+/// So long after its stream has ended a gateway that has moved may be looked for.
+const MOVES: Duration = Duration::from_secs(2);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(100);
 /// The gateway gives a sign of life every 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -23,7 +27,7 @@ pub fn run(whose: &Whose, json: bool, watch: bool) -> Result<ExitCode, String> {
     let running = Running::find(whose)?;
     block_on(async {
         if watch {
-            return follow(&running, json).await;
+            return watch_on(whose, running, json).await;
         }
         if json {
             print_json(&running.ask("snapshot").await?)?;
@@ -32,6 +36,24 @@ pub fn run(whose: &Whose, json: bool, watch: bool) -> Result<ExitCode, String> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Follows it also to where it moves: its stream ends there, and its control file says where it goes on.
+async fn watch_on(whose: &Whose, mut running: Running, json: bool) -> Result<ExitCode, String> {
+    loop {
+        let why = match follow(&running, json).await {
+            Ok(code) => return Ok(code),
+            Err(why) => why,
+        };
+        let began = Instant::now();
+        running = loop {
+            match Running::find(whose) {
+                Ok(now) if now.url() != running.url() => break now,
+                _ if began.elapsed() > MOVES => return Err(why),
+                _ => tokio::time::sleep(LOOK).await,
+            }
+        };
+    }
 }
 
 /// Shows each snapshot as it comes: on a terminal in place, else one after the other. JSON is one line each.
