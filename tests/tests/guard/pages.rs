@@ -177,6 +177,35 @@ async fn a_listed_page_may_send_what_its_client_sends() {
     }
 }
 
+/// A link in somebody's chat opens our pages, as what the person looks at; nothing else of ours, and in no frame.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_from_another_page_opens_ours() {
+    let (_node, gateway) = house().await;
+    let ask = async |target: &str, mode: &str, dest: &str| {
+        let head = [
+            "Sec-Fetch-Site: cross-site",
+            &format!("Sec-Fetch-Mode: {mode}"),
+            &format!("Sec-Fetch-Dest: {dest}"),
+        ]
+        .map(str::to_owned);
+        let reply = ask(&gateway, "GET", target, &head.each_ref().map(String::as_str)).await;
+        no_cors(&reply);
+        (reply.status, reply.header("x-frame-options").to_owned())
+    };
+    assert_eq!(ask("/ui/", "navigate", "document").await, (200, "DENY".into()));
+    assert_eq!(ask("/ui", "navigate", "document").await.0, 308);
+    for (target, mode, dest) in [
+        ("/ui/", "navigate", "iframe"),
+        ("/ui/", "no-cors", "document"),
+        ("/ui/", "cors", "empty"),
+        ("/v1/models", "navigate", "document"),
+        ("/control/v1/snapshot", "navigate", "document"),
+        ("/uix/", "navigate", "document"),
+    ] {
+        assert_eq!(ask(target, mode, dest).await.0, 403, "{target} {mode} {dest}");
+    }
+}
+
 /// The desktop window's origins open the control API and nothing else; it sees our refusals too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_window_and_nobody_else_sees_the_control_api() {

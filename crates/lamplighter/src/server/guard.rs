@@ -142,7 +142,7 @@ impl Guard {
         let host = one_host(headers, uri)?;
         let trust =
             self.trust(host, local).ok_or_else(|| Refusal::HostNotAllowed { host: printable(host, 100) })?;
-        let (is_browser, cors) = self.origin(uri, headers, host)?;
+        let (is_browser, cors) = self.origin(method, uri, headers, host)?;
         if *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
             return Ok(Passed::Preflight(Box::new(preflight(cors, headers))));
         }
@@ -193,6 +193,7 @@ impl Guard {
     /// Does a web page ask, and may it? The answer: is it a browser, and for which origin may it see the answer.
     fn origin(
         &self,
+        method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
         host: &str,
@@ -218,10 +219,19 @@ impl Guard {
             (None, _) => match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
                 None | Some(b"none") => Ok((false, None)),
                 Some(b"same-origin") => Ok((true, None)),
+                // A link to our pages, in a chat or a wiki: they hold nothing by themselves, and stand in no frame.
+                Some(_) if *method == Method::GET && is_link_to_pages(uri, headers) => Ok((true, None)),
                 Some(site) => refuse(&[b"of unknown origin, sec-fetch-site: ", site].concat()),
             },
         }
     }
+}
+
+/// Does a browser open one of our pages as what its person looks at from now on?
+fn is_link_to_pages(uri: &Uri, headers: &HeaderMap) -> bool {
+    let says = |name: &str, word: &[u8]| headers.get(name).is_some_and(|value| value.as_bytes() == word);
+    let is_page = uri.path() == "/ui" || uri.path().starts_with("/ui/");
+    is_page && says("sec-fetch-mode", b"navigate") && says("sec-fetch-dest", b"document")
 }
 
 /// The keys that a client presents, in any of the usual headers. Libraries that know two of them send both.
