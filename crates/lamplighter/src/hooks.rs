@@ -86,11 +86,7 @@ async fn ssh(target: &str, command: &str) -> Result<(), String> {
         Ok(Ok(ran)) => ran,
     };
     let said = String::from_utf8_lossy(&ran.stderr);
-    // 255 is ssh's own: could not connect, or the connection ended (OpenSSH ssh(1), "EXIT STATUS").
-    let hung_up = ran.status.code() == Some(255)
-        && ["closed by remote", "Timeout, server", "Connection reset", "Broken pipe"]
-            .iter()
-            .any(|words| said.contains(words));
+    let hung_up = ran.status.code() == Some(255) && hung_up(&said);
     if ran.status.success() || hung_up {
         return Ok(());
     }
@@ -104,4 +100,39 @@ async fn ssh(target: &str, command: &str) -> Result<(), String> {
         .take(WORDS)
         .collect();
     Err(format!("ssh {target} failed: {last}"))
+}
+
+/// Did the connection end after somebody had logged in, so that the command was running? ssh's own exit code, 255, says both that
+/// it could not connect and that it was cut off (OpenSSH ssh(1), "EXIT STATUS"). Before the login there is no command: an sshd that
+/// is not there yet, or turns us away, resets as well.
+fn hung_up(said: &str) -> bool {
+    let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
+    says(&["closed by remote", "Timeout, server", "Connection reset", "Broken pipe"])
+        && !says(&["kex_exchange", "banner exchange"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_was_in_is_hung_up_on() {
+        for said in [
+            "Connection to pc closed by remote host.\r\n",
+            "Timeout, server pc not responding.\r\n",
+            "client_loop: send disconnect: Broken pipe\r\n",
+            "Read from remote host pc: Connection reset by peer\r\n",
+        ] {
+            assert!(hung_up(said), "{said}");
+        }
+        for said in [
+            "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 10.0.0.5 port 22\r\n",
+            "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.5 port 22\r\n",
+            "banner exchange: Connection to 10.0.0.5 port 22: Connection reset by peer\r\n",
+            "ssh: connect to host pc port 22: Connection refused\r\n",
+            "me@pc: Permission denied (publickey).\r\n",
+        ] {
+            assert!(!hung_up(said), "{said}");
+        }
+    }
 }
