@@ -222,7 +222,7 @@ async fn t48_a_bomb_of_models_is_cut_and_everything_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_name_that_is_answered_can_be_looked_up() {
     let nas = start(profile(Profile::ollama("nas"), &["gpt-oss:20b", "gpt-oss:120b", "m"])).await;
-    let aliases = "[[alias]]\nname = \"gpt-*\"\nmodels = [\"gpt-oss:20b\"]\n[[alias]]\nname = \"coder\"\nmodels = [\"m\"]\n";
+    let aliases = "[[alias]]\nname = \"gpt-*\"\nmodels = [\"gpt-oss:20b\"]\n[[alias]]\nname = \"coder\"\nmodels = [\"m\"]\n[[alias]]\nname = \"ghost\"\nmodels = [\"gone:1b\"]\n";
     let gateway = Gateway::over(&[&nas], aliases).await;
     assert_eq!(listed(&gateway).await, ["coder", "gpt-oss:120b", "gpt-oss:20b", "m"]);
     for (asked, id, given) in [
@@ -251,6 +251,8 @@ async fn every_name_that_is_answered_can_be_looked_up() {
     }
     let unknown = gateway.http.get(format!("{}/v1/models/nobody", gateway.url)).send().await.unwrap();
     assert_eq!(unknown.status(), 404);
+    let text = gateway.chat("ghost", false).send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("'ghost' not found") && !text.contains("Did you mean"), "{text}");
 }
 
 /// Ollama nodes of different versions that serve the same model are named, calmly, and only as long as it is so.

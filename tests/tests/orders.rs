@@ -194,6 +194,15 @@ async fn models_are_loaded_and_unloaded() {
     assert!(code == 1 && err.contains("no model \"nope\""), "{err}");
     let (code, _, err) = gateway.cli(&["unload", "moon"]);
     assert!(code == 1 && err.contains("no node called \"moon\""), "{err}");
+    let (code, _, err) = gateway.cli(&["unload", "mo/on?%2F"]);
+    assert!(code == 1 && err.contains("no node called \"mo/on?%2F\""), "{err}");
+    // What an engine cannot be asked for is not said to be done.
+    let other = SimNode::start(Profile::openai("other").model(SimModel::new("b"))).await.unwrap();
+    let new = json!({ "name": "other", "url": other.url() });
+    assert_eq!(order(&gateway, Method::POST, "nodes", new).await.0, StatusCode::CREATED);
+    gateway.until_up(2).await;
+    let (code, out, err) = gateway.cli(&["unload", "other"]);
+    assert!(code == 1 && out.is_empty() && err.contains("cannot be asked"), "{out}{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,12 @@ impl Models {
     /// [`NotDone`]; what was taken out before stays out.
     pub async fn unload(&self, node: &str, model: Option<&str>) -> Result<(), NotDone> {
         let target = Target::find(&self.registry.house(), node)?;
+        if !engines::can_load(target.engine, &target.node.models) {
+            let engine = target.engine.title();
+            return Err(NotDone::Failed(format!(
+                "{engine} on {node} cannot be asked to take a model out of memory."
+            )));
+        }
         let models = match model {
             Some(model) => vec![target.model(model)?],
             None => target.node.models.iter().filter(|model| model.loaded == Some(true)).cloned().collect(),

@@ -12,10 +12,13 @@ pub(super) fn similar(fleet: &Fleet, name: &str, dialect: Dialect) -> Vec<String
         .unwrap_or(wanted.split(':').next().unwrap_or(&wanted))
         .to_owned();
     let listed = fleet.catalogue.in_dialect(&fleet.nodes, dialect).map(|entry| entry.name.as_str());
+    // An alias whose models nobody lists is no help to whoever asked for it.
+    let is_other = |other: &&str| model::key(other) != model::key(name);
     let aliases =
         fleet.aliases.iter().map(|alias| alias.name.as_str()).filter(|name| !alias::is_wildcard(name));
     let mut close: Vec<(usize, String)> = aliases
         .chain(listed)
+        .filter(is_other)
         .filter_map(|candidate| {
             let lower = candidate.to_ascii_lowercase();
             let far = distance(&wanted, &lower);
@@ -32,7 +35,6 @@ pub(super) fn similar(fleet: &Fleet, name: &str, dialect: Dialect) -> Vec<String
 pub fn instead(fleet: &Fleet, name: &str, dialect: Dialect) -> Vec<String> {
     let is_other = |other: &String| model::key(other) != model::key(name);
     let mut close = similar(fleet, name, dialect);
-    close.retain(is_other);
     if close.is_empty() {
         let listed = fleet.catalogue.in_dialect(&fleet.nodes, dialect).map(|entry| entry.name.clone());
         close = listed.filter(is_other).take(5).collect();

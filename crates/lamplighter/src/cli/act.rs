@@ -1,7 +1,7 @@
 //! `lamplighter load | unload | route | pause | resume | open`: a person's choices, by the control API.
 
 use super::{
-    ask::{Running, block_on, interrupted},
+    ask::{Running, block_on, interrupted, segment},
     print,
 };
 use crate::control_file::Whose;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(11 * 60);
 pub fn load(whose: &Whose, node: &str, model: &str) -> Result<ExitCode, String> {
     let running = Running::find(whose)?;
     order(
-        running.send(Method::POST, &format!("nodes/{node}/load")).json(&json!({ "model": model })),
+        running.send(Method::POST, &format!("nodes/{}/load", segment(node))).json(&json!({ "model": model })),
         &running,
     )?;
     print(&format!("{model} is in memory on {node}\n"))?;
@@ -31,7 +31,7 @@ pub fn load(whose: &Whose, node: &str, model: &str) -> Result<ExitCode, String> 
 pub fn unload(whose: &Whose, node: &str, model: Option<&str>) -> Result<ExitCode, String> {
     let running = Running::find(whose)?;
     let body = model.map_or_else(|| json!({}), |model| json!({ "model": model }));
-    order(running.send(Method::POST, &format!("nodes/{node}/unload")).json(&body), &running)?;
+    order(running.send(Method::POST, &format!("nodes/{}/unload", segment(node))).json(&body), &running)?;
     let what = model.map_or_else(|| "Every model".into(), str::to_owned);
     print(&format!("{what} is out of memory on {node}\n"))?;
     Ok(ExitCode::SUCCESS)

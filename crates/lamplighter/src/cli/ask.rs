@@ -5,6 +5,14 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
+/// A name as one part of a path: whatever stands in it names nothing else.
+pub fn segment(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    name.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
 /// The running gateway, and the way to ask it.
 pub struct Running {
     file: ControlFile,

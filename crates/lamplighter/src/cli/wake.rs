@@ -2,7 +2,7 @@
 
 use super::{
     act::order,
-    ask::{Running, block_on, interrupted},
+    ask::{Running, block_on, interrupted, segment},
     print,
     status::printable,
 };
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 /// `wake NODE [--wait] [--load MODEL]`; to load a model is to wait.
 pub fn wake(whose: &Whose, node: &str, wait: bool, model: Option<&str>) -> Result<ExitCode, String> {
     let running = Running::find(whose)?;
-    let answer = order(running.send(Method::POST, &format!("nodes/{node}/wake")), &running)?;
+    let answer = order(running.send(Method::POST, &format!("nodes/{}/wake", segment(node))), &running)?;
     if answer["waking"] == false {
         print(&format!("{node} is awake\n"))?;
     } else if wait || model.is_some() {
@@ -52,7 +52,7 @@ pub fn wake(whose: &Whose, node: &str, wait: bool, model: Option<&str>) -> Resul
 /// `wake NODE --cancel`
 pub fn cancel(whose: &Whose, node: &str) -> Result<ExitCode, String> {
     let running = Running::find(whose)?;
-    order(running.send(Method::DELETE, &format!("nodes/{node}/wake")), &running)?;
+    order(running.send(Method::DELETE, &format!("nodes/{}/wake", segment(node))), &running)?;
     print(&format!("{node} is not being woken any more.\n"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -60,7 +60,7 @@ pub fn cancel(whose: &Whose, node: &str) -> Result<ExitCode, String> {
 /// `sleep NODE`
 pub fn sleep(whose: &Whose, node: &str) -> Result<ExitCode, String> {
     let running = Running::find(whose)?;
-    order(running.send(Method::POST, &format!("nodes/{node}/sleep")), &running)?;
+    order(running.send(Method::POST, &format!("nodes/{}/sleep", segment(node))), &running)?;
     print(&format!("{node} was told to sleep.\n"))?;
     Ok(ExitCode::SUCCESS)
 }
