@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Alias {
     /// The name clients ask for; `*` matches any run of characters (`claude-*`).
     pub name: String,
-    /// Models in order of preference; `model@node` pins one to a node, and an entry may be another alias by its own name.
+    /// Models in order of preference; `model@node` pins one to a node, and an entry may be another alias.
     pub models: Vec<String>,
     /// What may happen when the machine that has its model sleeps; `None`: what `[wake]` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
