@@ -99,6 +99,8 @@ async fn r17_lists_change_under_load() {
     assert_eq!(gone.status(), 404);
     let text = gone.text().await.unwrap();
     assert!(text.contains("'m' not found") && text.contains("stays"), "{text}");
+    // What the node said goes to the registry while the client reads its answer; the list waits for no probe.
+    gateway.until(|s| s.models.iter().all(|model| model.name != "m")).await;
     assert_eq!(listed(&gateway).await, ["stays"], "the list is as new as that");
 }
 
