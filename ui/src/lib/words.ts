@@ -37,6 +37,7 @@ export type Said = { word: string; says: string };
 
 const NOT_WOKEN: Said = { word: 'did not wake', says: 'did not wake' };
 const AWAKE: Partial<Record<string, Said>> = {
+  card_only: { word: 'no answer', says: 'is on the network, but no port of it answers' },
   engine_closed: { word: 'no engine', says: 'is awake, but its engine does not answer' },
   still_loading: { word: 'still loading', says: 'is awake, and its engine is still loading' },
   without_model: { word: 'model missing', says: 'is awake, but without the model that was asked for' },

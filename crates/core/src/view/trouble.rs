@@ -44,6 +44,7 @@ fn not_woken(node: &Node) -> Option<&WakeFailure> {
 /// What became of a wake that failed, in words that follow the machine's name: one that is awake is not said to sleep.
 pub(super) fn became(failure: &WakeFailure) -> &'static str {
     match failure.code.as_str() {
+        "card_only" => "is on the network, but no port of it answers",
         "engine_closed" => "is awake, but its engine does not answer",
         "still_loading" => "is awake, and its engine is still loading",
         "without_model" => "is awake, but without the model that was asked for",
@@ -104,6 +105,11 @@ mod tests {
         assert_eq!(
             said(&Failure::StillLoading { answered_ms: 9_000 }),
             "is awake, and its engine is still loading"
+        );
+        // Whether it is awake nobody knows.
+        assert_eq!(
+            said(&Failure::CardOnly { seen_ms: 9_000 }),
+            "is on the network, but no port of it answers"
         );
         let without = Failure::WithoutModel { model: "qwen3:8b".into() };
         assert_eq!(said(&without), "is awake, but without the model that was asked for");
